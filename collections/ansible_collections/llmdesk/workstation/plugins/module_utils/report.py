@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person wants to know about a desk: where it is, who may enter, which model answers, and the last proof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def desk_report(desk: dict[str, Any], chat: dict[str, Any], email: str) -> dict[str, Any]:
+    """Return the report of one desk.
+
+    :param desk: the desk facts.
+    :param chat: the result of ``open_webui_chat`` in this run; empty where nothing was asked.
+    :param email: the address the administrator signs in with.
+    :returns: ``address``, ``account``, ``model``, ``proof`` (None where there is none; ``fresh`` says whether it is of
+        this run), ``links`` and ``warnings``. Nothing in it is secret.
+    """
+    record = desk["record"]
+    proof = chat.get("proof") or record["proof"]
+    return {
+        "address": desk["page"]["url"],
+        "account": {
+            "email": email,
+            "state": desk["account"]["state"],
+            "password_file": desk["account"]["password_file"],
+        },
+        "model": _model(record["models"] or {}, proof),
+        "proof": dict(proof, fresh=bool(chat.get("proof"))) if proof else None,
+        "links": chat.get("links") or links(desk),
+        "warnings": warnings(desk),
+    }
+
+
+def links(desk: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the links as the facts show them, for a run that asked nothing."""
+    page, ollama = desk["page"], desk["ollama"]
+    seen = {
+        "page": (page["state"] == "ready", page["state"]),
+        "account": (desk["account"]["state"] == "managed", desk["account"]["state"]),
+        "ollama": (ollama["state"] == "answers", ollama["state"]),
+        "model": (bool(ollama["models"]), "no model"),
+    }
+    return [{"name": name, "ok": ok, "error": "" if ok else state, "remedy": ""} for name, (ok, state) in seen.items()]
+
+
+def warnings(desk: dict[str, Any]) -> list[str]:
+    """Return one sentence for everything that works, but not as it was wanted."""
+    said = [
+        f"{name} was not to be had; {entry['model']} stands in for it. "
+        "'./llmdesk up --retry-sources' asks the hubs anew."
+        for name, entry in (desk["record"]["models"] or {}).items()
+        if entry.get("fell_back")
+    ]
+    if desk["account"]["state"] == "unmanaged":
+        said.append(
+            "The page has accounts that llmdesk did not make, so nothing can be proved through it. Give the "
+            "administrator's address and password once as desk_admin_email and open_webui_admin_password."
+        )
+    return said + desk["unknown"]
+
+
+def _model(recorded: dict[str, Any], proof: dict[str, Any] | None) -> dict[str, Any]:
+    name = (proof or {}).get("model")
+    for wanted, entry in recorded.items():
+        if name in (None, entry.get("model")):
+            return {
+                "name": entry.get("model"),
+                "wanted": wanted,
+                "fell_back": bool(entry.get("fell_back")),
+                "on": (proof or {}).get("processor"),
+            }
+    return {"name": name, "wanted": name, "fell_back": False, "on": (proof or {}).get("processor")}
