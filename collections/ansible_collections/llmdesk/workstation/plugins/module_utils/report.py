@@ -56,7 +56,7 @@ def warnings(desk: dict[str, Any]) -> list[str]:
             "The page has accounts that llmdesk did not make, so nothing can be proved through it. Give the "
             "administrator's address and password once as desk_admin_email and open_webui_admin_password."
         )
-    return said + desk["unknown"]
+    return [*said, *desk["unknown"]]
 
 
 def _model(recorded: dict[str, Any], proof: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.module_utils.page_plan import account_plan, image_plan
+from ansible_collections.llmdesk.workstation.plugins.module_utils.plan import account_plan, image_plan
 
 SOURCES = [{"registry": "ghcr.io/open-webui/open-webui:ollama"}, {"build": True}]
 RECORD = {"id": "sha256:1", "reference": "ghcr.io/open-webui/open-webui:ollama", "wanted": SOURCES}

@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSE)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plan
+short_description: What one part of a desk needs
+version_added: 0.1.0
+author:
+  - llmdesk maintainers (@llmdesk)
+description:
+  - Compares the desk facts with what is wanted and says what has to be done, and why.
+positional: part, wanted
+options:
+  _input:
+    description: The desk facts, C(desk_state.desk).
+    type: dict
+    required: true
+  part:
+    description: The part of the desk.
+    type: str
+    required: true
+    choices: [docker, nvidia_runtime, image, account, container, models, verify]
+  wanted:
+    description: What is wanted of that part; the roles' own variables show what each takes.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Install Docker
+  ansible.builtin.include_tasks: install.yml
+  when: (desk_state.desk | llmdesk.workstation.plan('docker')).do == 'install'
+"""
+
+RETURN = r"""
+_value:
+  description: C(act), whether anything has to be done, C(do), what, C(reason), one sentence, and what else the part
+    needs.
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.llmdesk.workstation.plugins.module_utils import model_plan
+from ansible_collections.llmdesk.workstation.plugins.module_utils import plan as plans
+
+PARTS = {
+    "docker": plans.docker_plan,
+    "nvidia_runtime": plans.nvidia_plan,
+    "image": plans.image_plan,
+    "account": plans.account_plan,
+    "container": plans.container_plan,
+    "models": model_plan.models_plan,
+    "verify": plans.verify_plan,
+}
+
+
+class FilterModule:
+    """The decisions, for tasks."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"plan": plan, "preflight": plans.preflight, "config_hash": plans.config_hash}
+
+
+def plan(desk: dict[str, Any], part: str, wanted: dict[str, Any] | None = None) -> Any:
+    """Return what one part of a desk needs."""
+    if part not in PARTS:
+        raise AnsibleFilterError(f"plan knows no part {part!r}, only {', '.join(PARTS)}")
+    return PARTS[part](desk, wanted or {})

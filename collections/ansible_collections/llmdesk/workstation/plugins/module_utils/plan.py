@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a desk needs, decided over its facts.
+
+Every function takes the desk facts and what is wanted, and returns a dictionary with ``act``, whether anything has
+to be done, ``do``, what, and ``reason``, one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+GIB = 1024**3
+
+# Measured: the image built on the spot is 1 GB and takes 5 GB of tools and sources while it is made; upstream's image
+# is 6 GB unpacked and is downloaded beside it.
+IMAGE_SPACE = 12 * GIB
+MODEL_SPACE = 3 * GIB
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Return the sha256 of a configuration, the same for the same content in any order."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return what stands in the way, one sentence each, before anything is touched.
+
+    :param wanted: ``port`` and ``ollama_port``.
+    """
+    errors = []
+    for port, option, variable in (
+        (wanted["port"], "--port", "desk_port"),
+        (wanted["ollama_port"], "", "desk_ollama_port"),
+    ):
+        taken = desk["ports"].get(str(port))
+        container = desk["container"]
+        # A container of that name holds the port now and gives it up when it is replaced.
+        if (
+            taken
+            and not taken["ours"]
+            and not (container and container["state"] == "running" and _held(container, port))
+        ):
+            way = f"'./llmdesk up {option} {port + 80}'" if option else f"-e {variable}={port + 1}"
+            errors.append(
+                f"Port {port} is taken by {taken['owner']}. Stop it, or choose another port with {way} "
+                f"(variable {variable})."
+            )
+    needed = (0 if desk["image"] else IMAGE_SPACE) + (0 if desk["ollama"]["models"] else MODEL_SPACE)
+    disk = desk["disk"][0]
+    if disk["available"] < needed:
+        errors.append(
+            f"{disk['mount']} has {disk['available'] / GIB:.1f} GiB free, and image and model need "
+            f"{needed / GIB:.0f} GiB under {disk['path']}. Free some space, or move Docker's data-root."
+        )
+    settings = desk["docker"]["daemon_json"]
+    if settings["state"] == "invalid":
+        errors.append(
+            f"{settings['path']} is not valid JSON: {settings['error']}. Docker would not start with it. Mend that "
+            "line; nothing was changed."
+        )
+    if desk["docker"]["state"] == "denied":
+        errors.append(
+            "Docker's socket may not be opened by this user. Run with become (-K asks for the sudo password), or add "
+            "the user to the group docker."
+        )
+    return errors
+
+
+def _held(container: dict[str, Any], port: int) -> bool:
+    return any(entry["host_port"] == port for entry in container["published"])
+
+
+def docker_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide whether Docker has to be installed or started."""
+    docker = desk["docker"]
+    if docker["state"] == "running":
+        return {"act": False, "do": "nothing", "reason": f"Docker {docker['version']} answers"}
+    if docker["state"] == "stopped":
+        return {"act": True, "do": "start", "reason": "Docker is installed and does not run"}
+    client = " (a client alone is no engine)" if docker["client"] else ""
+    return {"act": True, "do": "install", "reason": f"there is no Docker Engine{client}"}
+
+
+def nvidia_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide which way the container reaches the GPU.
+
+    :returns: also ``path``: ``cdi``, ``gpus`` or ``cpu``.
+    """
+    gpu, docker = desk["gpu"], desk["docker"]
+    if gpu["state"] != "ok":
+        return {"act": False, "path": "cpu", "reason": gpu["reason"]}
+    if any(device.startswith("nvidia.com/gpu=") for device in docker["cdi"]) and _major(docker["version"]) >= 25:
+        return {"act": False, "path": "cdi", "reason": f"{gpu['reason']}, offered by CDI"}
+    if "nvidia" in docker["runtimes"]:
+        return {"act": False, "path": "gpus", "reason": f"{gpu['reason']}, offered by the NVIDIA runtime"}
+    return {
+        "act": False,
+        "path": "cpu",
+        "reason": f"{gpu['reason']}, but Docker has neither a CDI device nor the NVIDIA runtime; install the NVIDIA "
+        "Container Toolkit to use it",
+    }
+
+
+def _major(version: str | None) -> int:
+    return int((version or "0").split(".")[0])
+
+
+def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide what the container needs.
+
+    :param wanted: ``config_hash``, which covers the image as well.
+    """
+    container = desk["container"]
+    if container is None:
+        return {"act": True, "do": "create", "reason": "there is no container yet"}
+    if not container["managed"]:
+        return {"act": True, "do": "adopt", "reason": "a container of this name was started by hand"}
+    if container["config_hash"] != wanted["config_hash"]:
+        return {"act": True, "do": "replace", "reason": "its configuration or image has changed"}
+    if container["state"] != "running":
+        return {"act": True, "do": "start", "reason": f"it is {container['state']}"}
+    if container["health"] == "unhealthy":
+        return {"act": True, "do": "restart", "reason": "it is unhealthy"}
+    if desk["page"]["state"] == "ready" and desk["ollama"]["state"] == "silent":
+        return {"act": True, "do": "restart", "reason": "the page runs, but Ollama has died in it"}
+    return {"act": False, "do": "nothing", "reason": "it runs as configured"}
+
+
+def verify_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide whether the page has to be asked.
+
+    :param wanted: ``model`` to ask, empty for the first that the desk was given, and ``ask``: ``changed``,
+        ``always`` or ``never``.
+    :returns: also ``model`` and ``identity``, the hash of everything the proof is about.
+    """
+    recorded = [entry["model"] for entry in (desk["record"]["models"] or {}).values() if entry.get("model")]
+    present = {model["name"]: model["digest"] for model in desk["ollama"]["models"]}
+    model = wanted.get("model") or next((name for name in recorded if name in present), next(iter(present), ""))
+    container = desk["container"] or {}
+    identity = config_hash({"container": container.get("config_hash"), "model": model, "digest": present.get(model)})
+    plan = {"model": model, "identity": identity}
+    if wanted["ask"] == "never":
+        return dict(plan, act=False, reason="asked only to report")
+    if wanted["ask"] == "always":
+        return dict(plan, act=True, reason="asked to prove it now")
+    if desk["account"]["state"] == "unmanaged":
+        return dict(plan, act=False, reason="the page has accounts that llmdesk did not make")
+    if (desk["record"]["proof"] or {}).get("identity") == identity:
+        return dict(plan, act=False, reason="the last proof still holds")
+    return dict(plan, act=True, reason="nothing was proved since the last change")
+
+
+def image_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide whether an image has to be found.
+
+    :param wanted: ``sources``, the ordered list, and ``upgrade``, true to look anew.
+    """
+    record = desk["record"]["image"]
+    if wanted.get("upgrade"):
+        return {"act": True, "do": "resolve", "reason": "asked to look for the image anew"}
+    if record is None:
+        return {"act": True, "reason": "no image was found yet"}
+    if record.get("wanted") != wanted["sources"]:
+        return {"act": True, "reason": "the list of sources has changed"}
+    if desk["image"] is None:
+        return {"act": True, "reason": f"the image {record.get('reference')} is gone"}
+    return {"act": False, "reason": f"{record.get('reference')} is here"}
+
+
+def account_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide whether the administrator has to be made, or made known.
+
+    :param wanted: ``password_given``, whether the user named a password.
+    """
+    state = desk["account"]["state"]
+    container = desk["container"]
+    if state == "none":
+        return {"act": True, "reason": "the page has no account yet"}
+    if state == "unmanaged":
+        return {"act": wanted["password_given"], "reason": "the page has accounts that llmdesk did not make"}
+    if state == "unknown" and not (container and container["managed"]):
+        # Ours is started only after its account was made; anybody else's says nothing.
+        return {"act": True, "reason": "the data volume may have no account yet"}
+    return {"act": False, "reason": "the administrator is known"}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a desk's own files and programs say, read as pure functions over their text."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+DISTRIBUTION_FAMILIES = {"debian": "debian", "ubuntu": "debian", "fedora": "redhat", "rhel": "redhat", "arch": "arch"}
+INTERESTING_CPU_FLAGS = ("avx", "avx2", "f16c", "fma", "avx512f", "amx_int8")
+PCI_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
+LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, see the kernel's include/net/tcp_states.h
+
+
+def os_release(text: str) -> dict[str, str]:
+    """Return distribution, version, codename and family out of ``/etc/os-release`` (os-release(5))."""
+    values = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', text, re.MULTILINE))
+    names = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
+    return {
+        "distribution": values.get("ID", "unknown"),
+        "version": values.get("VERSION_ID", ""),
+        "codename": values.get("VERSION_CODENAME", ""),
+        "family": next((DISTRIBUTION_FAMILIES[name] for name in names if name in DISTRIBUTION_FAMILIES), "unknown"),
+    }
+
+
+def virtualisation(kernel: str, container: bool, cpu_flags: list[str]) -> str:
+    """Return ``wsl``, ``container``, ``vm`` or ``none``.
+
+    :param kernel: the kernel's release; Microsoft's says ``microsoft`` or ``WSL2``.
+    :param container: whether the marks of a container were seen.
+    :param cpu_flags: flags of the CPU; ``hypervisor`` is set by every hypervisor.
+    """
+    if container:
+        return "container"
+    if "microsoft" in kernel.lower():
+        return "wsl"
+    return "vm" if "hypervisor" in cpu_flags else "none"
+
+
+def service_manager(first_process: str, systemd_booted: bool, init_scripts: bool) -> str:
+    """Return ``systemd``, ``sysvinit`` or ``none``: what may be asked to start a daemon here.
+
+    :param first_process: the name of process 1; a distribution may carry systemd without running it (WSL).
+    :param systemd_booted: whether ``/run/systemd/system`` exists (sd_booted(3)).
+    :param init_scripts: whether ``service`` and ``/etc/init.d`` exist.
+    """
+    if systemd_booted and first_process == "systemd":
+        return "systemd"
+    return "sysvinit" if init_scripts else "none"
+
+
+def cpu(text: str) -> dict[str, Any]:
+    """Return model, cores and all flags out of ``/proc/cpuinfo``."""
+    model = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE)
+    return {
+        "model": model.group(1).strip() if model else "unknown",
+        "cores": len(re.findall(r"^processor\s*:", text, re.MULTILINE)) or 1,
+        "flags": flags.group(1).split() if flags else [],
+    }
+
+
+def memory(text: str) -> dict[str, int]:
+    """Return total and available memory in bytes out of ``/proc/meminfo``."""
+    kib = dict(re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE))
+    return {"total": int(kib.get("MemTotal", 0)) * 1024, "available": int(kib.get("MemAvailable", 0)) * 1024}
+
+
+NVIDIA_QUERY = "name,memory.total,driver_version,compute_cap"
+
+
+def nvidia_gpus(text: str) -> list[dict[str, Any]]:
+    """Return the GPUs out of ``nvidia-smi --query-gpu=… --format=csv,noheader,nounits``.
+
+    Memory comes in MiB. A field that a card does not know reads ``[N/A]``, as unified memory does on some boards.
+    """
+    gpus = []
+    for line in text.strip().splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) != 4:
+            continue
+        name, vram, driver, compute = fields
+        gpus.append(
+            {
+                "vendor": "nvidia",
+                "name": name,
+                "vram": int(vram) * 1024 * 1024 if vram.isdigit() else None,
+                "driver": driver,
+                "compute": compute if re.match(r"\d+\.\d+$", compute) else None,
+            }
+        )
+    return gpus
+
+
+def listeners(text: str) -> dict[int, str]:
+    """Return the listening ports and their sockets' inodes out of ``/proc/net/tcp`` or ``tcp6``."""
+    found = {}
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == LISTEN:
+            found[int(fields[1].rsplit(":", 1)[1], 16)] = fields[9]
+    return found
+
+
+def daemon_json(text: str | None) -> dict[str, Any]:
+    """Return the state of Docker's daemon.json: ``absent``, ``valid`` or ``invalid`` with the place of the error.
+
+    :param text: the file's content, None where there is no file.
+    """
+    if text is None:
+        return {"state": "absent", "error": None}
+    try:
+        if not isinstance(json.loads(text or "{}"), dict):
+            return {"state": "invalid", "error": "it is not an object"}
+    except ValueError as error:
+        return {"state": "invalid", "error": str(error)}
+    return {"state": "valid", "error": None}
+
+
+def cdi_devices(text: str) -> list[str]:
+    """Return the devices that a CDI specification offers, such as ``nvidia.com/gpu=all``.
+
+    The files are YAML or JSON; the standard library reads no YAML, and only two keys are asked for.
+    """
+    kind = re.search(r'^\s*"?kind"?\s*:\s*"?([\w./-]+)', text, re.MULTILINE)
+    names = re.findall(r'^\s*(?:-\s*)?"?name"?\s*:\s*"?([\w.:-]+)', text, re.MULTILINE)
+    return [f"{kind.group(1)}={name}" for name in names] if kind else []
+
+
+def container(inspected: dict[str, Any]) -> dict[str, Any]:
+    """Return what matters of ``GET /containers/NAME/json``."""
+    state, config, host = inspected["State"], inspected["Config"], inspected["HostConfig"]
+    labels = config.get("Labels") or {}
+    published = [
+        {"port": int(port.split("/")[0]), "host_ip": binding["HostIp"], "host_port": int(binding["HostPort"] or 0)}
+        for port, bindings in (host.get("PortBindings") or {}).items()
+        for binding in bindings or []
+    ]
+    return {
+        "id": inspected["Id"],
+        "name": inspected["Name"].lstrip("/"),
+        "state": state["Status"],
+        "health": (state.get("Health") or {}).get("Status", "none"),
+        "image": config["Image"],
+        "image_id": inspected["Image"],
+        "managed": "llmdesk.config_hash" in labels,
+        "config_hash": labels.get("llmdesk.config_hash"),
+        "published": published,
+        "restart_policy": (host.get("RestartPolicy") or {}).get("Name", "no"),
+        "started_at": state.get("StartedAt"),
+    }
+
+
+def account(onboarding: bool | None, volume: bool, password_file: bool) -> str:
+    """Return the state of the administrator's account.
+
+    :param onboarding: whether the page says that it has no user yet; None where the page is silent.
+    :param volume: whether a data volume exists.
+    :param password_file: whether the password is kept on this desk.
+    """
+    if onboarding or (onboarding is None and not volume):
+        return "none"
+    if onboarding is None:
+        return "unknown"
+    return "managed" if password_file else "unmanaged"

@@ -1,0 +1,436 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: desk_facts
+short_description: What a desk is and has, asked once
+description:
+  - Reads, in one execution and with the standard library alone, the system, its hardware, Docker, the container, Ollama
+    and its models, the page, the account, the ports, and what earlier runs have recorded.
+  - Asks side by side and waits for nobody. What does not answer in time is named under C(unknown).
+  - Changes nothing and holds no secret.
+version_added: 0.1.0
+author:
+  - llmdesk maintainers (@llmdesk)
+options:
+  container:
+    description: Name of the container that serves the page.
+    type: str
+    default: open-webui
+  port:
+    description: Port of the page on the desk.
+    type: int
+    default: 3000
+  ollama_port:
+    description: Port of Ollama's API on the desk.
+    type: int
+    default: 11434
+  state_dir:
+    description: Folder of the records.
+    type: path
+    default: /var/lib/llmdesk
+  config_dir:
+    description: Folder of the password's file.
+    type: path
+    default: /etc/llmdesk
+  cache_dir:
+    description: Folder of the cache; its free space is reported.
+    type: path
+    default: /var/cache/llmdesk
+  gpu_timeout:
+    description: Seconds that nvidia-smi may take.
+    type: float
+    default: 2
+attributes:
+  check_mode:
+    support: full
+    description: Reading changes nothing.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+"""
+
+EXAMPLES = r"""
+- name: Ask the desk what it is
+  llmdesk.workstation.desk_facts:
+  register: desk_state
+
+- name: Say how much memory its first GPU has
+  ansible.builtin.debug:
+    msg: "{{ (desk_state.desk.gpus | first).vram }}"
+  when: desk_state.desk.gpus | length > 0
+"""
+
+RETURN = r"""
+desk:
+  description: Everything that was seen. Sizes are in bytes.
+  returned: always
+  type: dict
+  sample:
+    schema: 1
+    system: {distribution: debian, version: "12", codename: bookworm, family: debian, virtualisation: none}
+    service_manager: systemd
+    docker: {state: running, version: 26.1.5}
+    ollama: {state: answers, version: 0.32.15, models: []}
+    page: {state: ready, onboarding: false}
+    account: {state: managed}
+    unknown: []
+"""
+
+import glob
+import http.client
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmdesk.workstation.plugins.module_utils import probe
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
+    DockerDenied,
+    DockerFailure,
+    DockerSocket,
+    DockerUnreachable,
+)
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+NVIDIA_SMI = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
+
+
+class Desk:
+    """One look at a desk."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self._wanted = wanted
+        self._unknown: list[str] = []
+
+    def look(self) -> dict[str, Any]:
+        """Return the desk facts."""
+        started = time.monotonic()
+        asked = {
+            "nvidia": self._nvidia,
+            "docker": self._docker,
+            "ollama": self._ollama,
+            "page": self._page,
+        }
+        answers = side_by_side(asked)
+        cpu = probe.cpu(read("/proc/cpuinfo") or "")
+        kernel = platform.release()
+        inside = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
+        virtualisation = probe.virtualisation(kernel, inside, cpu["flags"])
+        manager = probe.service_manager(
+            (read("/proc/1/comm") or "").strip(),
+            os.path.isdir("/run/systemd/system"),
+            bool(shutil.which("service")) and os.path.isdir("/etc/init.d"),
+        )
+        docker, page = answers["docker"], answers["page"]
+        password_file = os.path.join(self._wanted["config_dir"], "admin_password")
+        gpus, gpu = self._gpus(answers["nvidia"])
+        return {
+            "schema": 1,
+            "asked_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "system": dict(
+                probe.os_release(read("/etc/os-release") or ""),
+                kernel=kernel,
+                architecture=platform.machine(),
+                hostname=platform.node(),
+                virtualisation=virtualisation,
+            ),
+            "wsl": self._wsl(manager) if virtualisation == "wsl" else None,
+            "service_manager": manager,
+            "python": {
+                "version": platform.python_version(),
+                "executable": sys.executable,
+                "requests": find_spec("requests") is not None,
+            },
+            "cpu": dict(cpu, flags=[flag for flag in cpu["flags"] if flag in probe.INTERESTING_CPU_FLAGS]),
+            "memory": probe.memory(read("/proc/meminfo") or ""),
+            "disk": self._disks(docker["docker"]["root"]),
+            "gpus": gpus,
+            "gpu": gpu,
+            **docker,
+            "ollama": answers["ollama"],
+            "page": page,
+            "account": {
+                "state": probe.account(
+                    page["onboarding"], "open-webui" in docker["volumes"], os.path.exists(password_file)
+                ),
+                "password_file": password_file,
+                "password_file_exists": os.path.exists(password_file),
+            },
+            "ports": self._ports(docker["container"]),
+            "record": self._record,
+            "unknown": self._unknown,
+            "took_ms": round((time.monotonic() - started) * 1000),
+        }
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        return {part: self._recorded(part) for part in ("image", "models", "proof")}
+
+    def _recorded(self, part: str) -> Any:
+        path = os.path.join(self._wanted["state_dir"], part + ".json")
+        text = read(path)
+        try:
+            return json.loads(text) if text else None
+        except ValueError as error:
+            self._unknown.append(f"{path} is not JSON: {error}")
+            return None
+
+    def _docker(self) -> dict[str, Any]:
+        docker: dict[str, Any] = {
+            "state": "absent",
+            "client": bool(shutil.which("docker")),
+            "version": None,
+            "api_version": None,
+            "storage_driver": None,
+            "root": "/var/lib/docker",
+            "daemon_json": dict(probe.daemon_json(read(DAEMON_JSON)), path=DAEMON_JSON),
+            "runtimes": [],
+            "cdi": sorted({name for path in cdi_specifications() for name in probe.cdi_devices(read(path) or "")}),
+            "error": None,
+        }
+        found: dict[str, Any] = {"docker": docker, "container": None, "image": None, "volumes": []}
+        socket = DockerSocket(timeout=5.0)
+        try:
+            version = socket.get("/version")
+            info = socket.get("/info")
+            docker.update(
+                state="running",
+                version=version["Version"],
+                api_version=version["ApiVersion"],
+                storage_driver=info["Driver"],
+                root=info["DockerRootDir"],
+                runtimes=sorted(info.get("Runtimes") or {}),
+            )
+            named = {volume["Name"] for volume in socket.get("/volumes").get("Volumes") or []}
+            found["volumes"] = sorted(named & {"ollama", "open-webui"})
+            inspected = self._found(socket, "/containers/" + self._wanted["container"] + "/json")
+            found["container"] = probe.container(inspected) if inspected else None
+            recorded = self._recorded("image")
+            if recorded:
+                image = self._found(socket, "/images/" + recorded["id"] + "/json")
+                if image:
+                    found["image"] = {
+                        "reference": recorded.get("reference"),
+                        "id": image["Id"],
+                        "created": image["Created"],
+                    }
+        except DockerDenied as error:
+            docker.update(state="denied", error=str(error))
+        except DockerUnreachable as error:
+            if shutil.which("dockerd"):
+                docker.update(state="stopped", error=str(error))
+        except DockerFailure as error:
+            docker.update(error=str(error))
+            self._unknown.append(f"Docker: {error}")
+        return found
+
+    @staticmethod
+    def _found(socket: DockerSocket, path: str) -> Any:
+        try:
+            return socket.get(path)
+        except DockerFailure as error:
+            if getattr(error, "status", 0) == 404:
+                return None
+            raise
+
+    def _nvidia(self) -> list[dict[str, Any]] | None:
+        """Return the cards, an empty list where there is no tool, None where it gave no answer."""
+        tool = next(filter(None, map(shutil.which, NVIDIA_SMI)), None)
+        if tool is None:
+            return []
+        command = [tool, "--query-gpu=" + probe.NVIDIA_QUERY, "--format=csv,noheader,nounits"]
+        try:
+            answer = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=self._wanted["gpu_timeout"],
+                text=True,
+            )
+        except subprocess.TimeoutExpired:
+            self._unknown.append(f"nvidia-smi did not answer within {self._wanted['gpu_timeout']:g} s")
+            return None
+        if answer.returncode != 0:
+            self._unknown.append(f"nvidia-smi failed: {answer.stdout.strip()[:200]}")
+            return None
+        return probe.nvidia_gpus(answer.stdout)
+
+    def _gpus(self, nvidia: list[dict[str, Any]] | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        others = []
+        nvidia_on_the_bus = False
+        for device in glob.glob("/sys/bus/pci/devices/*"):
+            if not (read(device + "/class") or "").startswith("0x03"):  # PCI class 03: display controllers
+                continue
+            vendor = probe.PCI_VENDORS.get((read(device + "/vendor") or "").strip())
+            if vendor == "nvidia":
+                nvidia_on_the_bus = True
+            elif vendor:
+                vram = read(device + "/mem_info_vram_total")  # by the amdgpu driver
+                others.append(
+                    {
+                        "vendor": vendor,
+                        "name": f"{vendor} {(read(device + '/device') or '').strip()}",
+                        "vram": int(vram) if vram else None,
+                        "driver": os.path.basename(os.path.realpath(device + "/driver")),
+                        "compute": None,
+                    }
+                )
+        if nvidia:
+            return nvidia + others, {"state": "ok", "reason": f"{nvidia[0]['name']}, driver {nvidia[0]['driver']}"}
+        if nvidia is None:
+            return others, {"state": "unknown", "reason": self._unknown[-1]}
+        if nvidia_on_the_bus:
+            return others, {"state": "no_driver", "reason": "there is an NVIDIA card, but no nvidia-smi"}
+        return others, {"state": "none", "reason": "there is no NVIDIA card"}
+
+    def _ollama(self) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._wanted['ollama_port']}"
+        found: dict[str, Any] = {"state": "silent", "url": url, "version": None, "models": [], "error": None}
+        try:
+            _status, version = get_json(self._wanted["ollama_port"], "/api/version")
+            _status, tags = get_json(self._wanted["ollama_port"], "/api/tags")
+            models = [{key: model[key] for key in ("name", "digest", "size")} for model in tags["models"] or []]
+            found.update(state="answers", version=version["version"], models=models)
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+            found["error"] = str(error)
+        return found
+
+    def _page(self) -> dict[str, Any]:
+        port = self._wanted["port"]
+        found: dict[str, Any] = {
+            "state": "silent",
+            "url": f"http://127.0.0.1:{port}",
+            "version": None,
+            "onboarding": None,
+            "error": None,
+        }
+        try:
+            status, _ready = get_json(port, "/ready")
+            found["state"] = "ready" if status == 200 else "starting"
+            if status == 200:
+                _status, config = get_json(port, "/api/config")
+                found.update(version=config["version"], onboarding=bool(config.get("onboarding")))
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+            found["error"] = str(error)
+        return found
+
+    def _ports(self, container: dict[str, Any] | None) -> dict[str, Any]:
+        listening = {**probe.listeners(read("/proc/net/tcp6") or ""), **probe.listeners(read("/proc/net/tcp") or "")}
+        ours = {entry["host_port"] for entry in (container or {}).get("published", [])}
+        found: dict[str, Any] = {}
+        for port in (self._wanted["port"], self._wanted["ollama_port"]):
+            found[str(port)] = None
+            if port in listening:
+                found[str(port)] = {"owner": owner(listening[port]), "ours": port in ours}
+        return found
+
+    def _disks(self, docker_root: str) -> list[dict[str, Any]]:
+        found = []
+        for path in (docker_root, self._wanted["state_dir"], self._wanted["cache_dir"]):
+            existing = path
+            while not os.path.exists(existing):
+                existing = os.path.dirname(existing)
+            usage = os.statvfs(existing)
+            mount = existing
+            while not os.path.ismount(mount):
+                mount = os.path.dirname(mount)
+            found.append(
+                {
+                    "path": path,
+                    "mount": mount,
+                    "total": usage.f_blocks * usage.f_frsize,
+                    "available": usage.f_bavail * usage.f_frsize,
+                }
+            )
+        return found
+
+    @staticmethod
+    def _wsl(manager: str) -> dict[str, Any]:
+        return {
+            "version": 2,
+            "systemd": manager == "systemd",
+            "docker_desktop": os.path.exists("/mnt/wsl/docker-desktop"),
+        }
+
+
+def side_by_side(asked: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Return every function's result; each function must end by itself."""
+    answers: dict[str, Any] = {}
+
+    def ask(name: str, function: Callable[[], Any]) -> None:
+        answers[name] = function()
+
+    threads = [threading.Thread(target=ask, args=item) for item in asked.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def get_json(port: int, path: str, timeout: float = 2.0) -> tuple[int, Any]:
+    """Return status and decoded body of one request to this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Host": f"localhost:{port}"})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def owner(inode: str) -> str:
+    """Return the name and the number of the process that holds a socket."""
+    for descriptor in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            if os.readlink(descriptor) == f"socket:[{inode}]":
+                process = descriptor.split("/")[2]
+                return f"{(read(f'/proc/{process}/comm') or '').strip()} (pid {process})"
+        except OSError:
+            continue
+    return "another process"
+
+
+def cdi_specifications() -> list[str]:
+    """Return the CDI files in the folders that Docker reads."""
+    return [path for folder in ("/etc/cdi", "/var/run/cdi") for path in sorted(glob.glob(folder + "/*.*"))]
+
+
+def read(path: str) -> str | None:
+    """Return a file's text, None where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "container": {"type": "str", "default": "open-webui"},
+            "port": {"type": "int", "default": 3000},
+            "ollama_port": {"type": "int", "default": 11434},
+            "state_dir": {"type": "path", "default": "/var/lib/llmdesk"},
+            "config_dir": {"type": "path", "default": "/etc/llmdesk"},
+            "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
+            "gpu_timeout": {"type": "float", "default": 2},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, desk=Desk(module.params).look())
+
+
+if __name__ == "__main__":
+    main()
