@@ -62,7 +62,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"plan": plan, "preflight": plans.preflight, "config_hash": plans.config_hash}
+        return {
+            "plan": plan,
+            "preflight": plans.preflight,
+            "config_hash": plans.config_hash,
+            "models_record": model_plan.models_record,
+        }
 
 
 def plan(desk: dict[str, Any], part: str, wanted: dict[str, Any] | None = None) -> Any:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ollama's HTTP API, with the ways in which it hides its failures.
+
+Facts measured on 0.32.15: after the first line of a pull every error arrives under HTTP 200; the end of a stream
+without ``success`` is a failure; ``modified_at`` and progress prove nothing, only the digest in ``/api/tags`` does.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+BLOCK = 1024 * 1024
+
+
+class OllamaError(Exception):
+    """Ollama did not do what it was asked; trying the same again helps nothing."""
+
+
+class OllamaUnreachable(OllamaError):
+    """Nobody answers under Ollama's address."""
+
+
+class OllamaTransient(OllamaError):
+    """The network or a registry failed; asking again carries on where it broke off."""
+
+
+# What a pull says when it is worth another try. Everything else is an answer.
+TRANSIENT = ("max retries exceeded", "EOF", "digest mismatch", "realm host", "timeout", "connection reset", "i/o")
+
+
+class Ollama:
+    """One Ollama server.
+
+    :param url: its address, such as ``http://127.0.0.1:11434``.
+    :param timeout: seconds that it may be silent before a request counts as failed.
+    """
+
+    def __init__(self, url: str, timeout: float = 60.0) -> None:
+        self._address = urlsplit(url)
+        self._timeout = timeout
+
+    def version(self) -> str:
+        """Return the server's version."""
+        return str(self._json("GET", "/api/version")["version"])
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Return the models that are here, by name, each with ``digest`` and ``size`` in bytes."""
+        found = self._json("GET", "/api/tags")["models"] or []
+        return {model["name"]: {"digest": model["digest"], "size": model["size"]} for model in found}
+
+    def delete(self, name: str) -> None:
+        """Remove a model; its blobs go where no other model shares them."""
+        self._send("DELETE", "/api/delete", {"model": name}).read()
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name; the blobs are shared."""
+        self._send("POST", "/api/copy", {"source": source, "destination": destination}).read()
+
+    def pull(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the lines of a pull; ends normally only after ``success``.
+
+        :raises OllamaTransient: worth another try, which resumes.
+        :raises OllamaError: an answer, such as a tag that does not exist.
+        """
+        return self._stream("/api/pull", {"model": name})
+
+    def create(self, name: str, digest: str) -> Iterator[dict[str, Any]]:
+        """Yield the lines of making a model of a GGUF blob that is already here.
+
+        :param digest: the blob's sha256 in hex.
+        """
+        return self._stream("/api/create", {"model": name, "files": {"model.gguf": "sha256:" + digest}})
+
+    def has_blob(self, digest: str) -> bool:
+        """Say whether a blob is here, by its sha256 in hex."""
+        connection = self._connection()
+        try:
+            connection.request("HEAD", "/api/blobs/sha256:" + digest)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException) as error:
+            raise OllamaUnreachable(str(error)) from error
+        finally:
+            connection.close()
+
+    def push_blob(self, path: str, digest: str) -> Iterator[int]:
+        """Upload a file as a blob and yield the bytes sent so far.
+
+        :raises OllamaError: the server refuses it; its sha256 is checked there as well.
+        """
+        connection = self._connection()
+        try:
+            connection.putrequest("POST", "/api/blobs/sha256:" + digest)
+            connection.putheader("Content-Length", str(os.path.getsize(path)))
+            connection.endheaders()
+            sent = 0
+            for block in blocks(path):
+                connection.send(block)
+                sent += len(block)
+                yield sent
+            response = connection.getresponse()
+            text = response.read().decode(errors="replace")
+            if response.status not in (200, 201):
+                raise OllamaError(_error(text) or f"HTTP {response.status}")
+        except (OSError, http.client.HTTPException) as error:
+            raise OllamaTransient(f"the upload broke off: {error}") from error
+        finally:
+            connection.close()
+
+    def _stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        response = self._send("POST", path, body)
+        line: dict[str, Any] = {}
+        try:
+            for text in response:
+                line = json.loads(text)
+                if "error" in line:
+                    raise _kind(line["error"])
+                yield line
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise OllamaTransient(f"the answer broke off: {error}") from error
+        finally:
+            response.close()
+        if line.get("status") != "success":
+            raise OllamaTransient("the answer ended without 'success'")
+
+    def _json(self, method: str, path: str, body: Any = None) -> Any:
+        return json.loads(self._send(method, path, body).read())
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(
+            self._address.hostname or "127.0.0.1", self._address.port or 11434, timeout=self._timeout
+        )
+
+    def _send(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
+        connection = self._connection()
+        try:
+            data = None if body is None else json.dumps(body)
+            connection.request(method, path, data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise OllamaUnreachable(str(error)) from error
+        if response.status >= 400:
+            raise _kind(_error(response.read().decode(errors="replace")) or f"HTTP {response.status}")
+        return response
+
+
+def blocks(path: str) -> Iterator[bytes]:
+    """Yield a file's content, a piece at a time: a model does not fit into a module's memory."""
+    with open(path, "rb") as file:
+        yield from iter(lambda: file.read(BLOCK), b"")
+
+
+def _error(text: str) -> str:
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()
+
+
+def _kind(message: str) -> OllamaError:
+    return OllamaTransient(message) if any(word in message for word in TRANSIENT) else OllamaError(message)

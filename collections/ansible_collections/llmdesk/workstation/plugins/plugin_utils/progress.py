@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The base of action plugins that show what their module does while it works.
+
+The module is started once through ``async_wrapper`` and then watched by plain shell commands: they read its progress,
+touch its lease and fetch its result. So a task with progress is still one module execution on the desk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+display = Display()
+
+DAY = 86400
+MARK = "--llmdesk--"
+POLL = 0.5  # seconds between two looks
+QUIET = 2.0  # seconds that a task may take without a word
+SPEAK = 5.0  # seconds between two lines for a person
+
+
+class ProgressActionBase(ActionBase):
+    """Runs the module of the same name and shows its progress."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the module's result."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        if self._task.check_mode or self._task.async_val:
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
+            return result
+        folder = self._make_tmp_path()
+        progress = self._connection._shell.join_path(folder, "progress")
+        self._low_level_execute_command(f"touch {shlex.quote(progress)}.lease")
+        arguments = dict(self._task.args, progress_file=progress)
+        self._task.async_val = DAY
+        try:
+            started = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
+        finally:
+            self._task.async_val = 0
+        if started.get("failed") or "results_file" not in started:
+            result.update(started)
+            return result
+        result.update(self._watch(started["results_file"], progress, task_vars or {}))
+        self._low_level_execute_command(f"rm -f {shlex.quote(started['results_file'])}")
+        self._remove_tmp_path(folder)
+        return result
+
+    def _watch(self, results_file: str, progress: str, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Show the progress until the result is there, and return it."""
+        teller = Teller(task_vars.get("inventory_hostname", "?"), self._task.get_name())
+        file, said = shlex.quote(results_file), shlex.quote(progress)
+        command = f"touch {said}.lease; cat {said} 2>/dev/null; echo; echo {MARK}; cat {file}"
+        while True:
+            answer = self._low_level_execute_command(command)
+            if answer["rc"] != 0:
+                return {"failed": True, "msg": f"The desk stopped answering: {answer['stderr'].strip()}"}
+            report, _mark, outcome = answer["stdout"].partition(MARK)
+            result = _decoded(outcome)
+            # async_wrapper keeps a note of its own in the file, with "started", until the module has ended.
+            if result is not None and "started" not in result:
+                result.pop("ansible_job_id", None)
+                return result
+            teller.tell(_decoded(report))
+            time.sleep(POLL)
+
+
+class Teller:
+    """Turns what a module reports into lines, for a person or for a program.
+
+    :param host: the desk's name in the inventory.
+    :param task: the task's name.
+    """
+
+    def __init__(self, host: str, task: str) -> None:
+        self._host = host
+        self._task = task
+        self._started = self._spoken = time.monotonic()
+        self._last: dict[str, Any] | None = None
+        self._for_a_program = os.environ.get("LLMDESK_PROGRESS") == "json"
+
+    def tell(self, report: dict[str, Any] | None) -> None:
+        """Show a report, if it is new and its time has come."""
+        now = time.monotonic()
+        if not report or report == self._last:
+            return
+        if self._for_a_program:
+            self._last = report
+            event = dict(report, host=self._host, task=self._task, elapsed=round(now - self._started, 1))
+            display.display("llmdesk-progress " + json.dumps(event))
+        elif now - self._spoken >= (QUIET if self._last is None else SPEAK):
+            self._spoken, self._last = now, report
+            display.display(f"{self._host} | {line(report)} | {duration(now - self._started)}")
+
+
+def line(report: dict[str, Any]) -> str:
+    """Return a report in words, such as ``smollm2:135m: 12.0 of 98.4 MB (12 %)``."""
+    completed, total = report.get("completed"), report.get("total")
+    if completed is None:
+        count = ""
+    elif report.get("unit") == "steps":
+        count = f"{completed} of {total}" if total else str(completed)
+    else:
+        count = f"{completed / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{completed / 1e6:.1f} MB"
+    if completed is not None and total:
+        count += f" ({100 * completed // total} %)"
+    return ": ".join(filter(None, (report["item"], ", ".join(filter(None, (report.get("detail"), count))))))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``m:ss``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _decoded(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
