@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens in a run, as typed values made of ansible-runner's events. Pure: no screen, no clock."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+PROGRESS = "llmdesk-progress "
+"""How a line begins that the collection's action plugins print while a module works."""
+
+TAIL = 15
+"""Lines of a failed command's output that are worth showing."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, ``at`` seconds since the epoch."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class TaskStarted(Event):
+    """A task began on its hosts; ``phase`` is its role's short name, or its play's name outside of roles."""
+
+    phase: str
+    task: str
+
+
+@dataclass(frozen=True)
+class TaskEnded(Event):
+    """A task ended on one host.
+
+    ``outcome`` is ok, changed, skipped, failed, ignored or unreachable. ``note`` is what a debug task says,
+    ``report`` a desk's report, ``lines`` the output of a command, ``message`` and ``path`` tell of a failure, and
+    ``text`` is what Ansible itself prints about it.
+    """
+
+    phase: str
+    task: str
+    host: str
+    outcome: str
+    seconds: float = 0.0
+    note: str = ""
+    report: dict[str, Any] | None = None
+    lines: tuple[str, ...] = ()
+    message: str = ""
+    path: str = ""
+    text: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether the host cannot go on, unless a rescue mends it."""
+        return self.outcome in ("failed", "unreachable")
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """How far a long piece of work is; ``total`` is None while nobody knows, ``unit`` is bytes or steps."""
+
+    host: str
+    item: str
+    completed: int
+    total: int | None
+    unit: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Said(Event):
+    """A line of Ansible's own that belongs to no result: a warning, or why it did not even start."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Recap(Event):
+    """The counts of every host: ok, changed, failed, unreachable, skipped, rescued, ignored."""
+
+    hosts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+_ENDS = {
+    "runner_on_ok": "ok",
+    "runner_item_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_skipped": "skipped",
+    "runner_on_unreachable": "unreachable",
+}
+_SAID = ("verbose", "error", "warning", "system_warning", "deprecated", "runner_on_file_diff")
+_COUNTS = {
+    "ok": "ok",
+    "changed": "changed",
+    "failures": "failed",
+    "dark": "unreachable",
+    "skipped": "skipped",
+    "rescued": "rescued",
+    "ignored": "ignored",
+}
+
+
+def parse(event: dict[str, Any]) -> Event | None:
+    """Return the typed value of one event of ansible-runner, None for those that tell a person nothing."""
+    kind, data = event["event"], event.get("event_data", {})
+    at = datetime.fromisoformat(event["created"]).timestamp()
+    if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
+        return TaskStarted(at, _phase(data), data["task"])
+    if kind in _ENDS:
+        return _ended(at, kind, data, event.get("stdout", ""))
+    if kind == "playbook_on_stats":
+        return Recap(at, _recap(data))
+    if kind in _SAID:
+        return _said(at, event.get("stdout", ""))
+    return None
+
+
+def _phase(data: dict[str, Any]) -> str:
+    return str(data.get("role") or data["play"]).rpartition(".")[2]
+
+
+def _ended(at: float, kind: str, data: dict[str, Any], text: str) -> TaskEnded:
+    result = data.get("res") or {}
+    outcome = _ENDS[kind]
+    if outcome == "ok" and result.get("changed"):
+        outcome = "changed"
+    if outcome == "failed" and data.get("ignore_errors"):
+        outcome = "ignored"
+    failed = outcome in ("failed", "unreachable")
+    return TaskEnded(
+        at,
+        phase=_phase(data),
+        task=data["task"],
+        host=data["host"],
+        outcome=outcome,
+        seconds=float(data.get("duration") or 0),
+        note=_note(data, result),
+        report=_report(result),
+        lines=tuple(result.get("stdout_lines") or str(result.get("stdout") or "").splitlines()),
+        message=message(result) if failed else "",
+        path=data.get("task_path") or "",
+        text=text.strip().replace("\r\n", "\n"),
+    )
+
+
+def _note(data: dict[str, Any], result: dict[str, Any]) -> str:
+    said = result.get("msg")
+    if data.get("task_action") not in ("debug", "ansible.builtin.debug") or "results" in result:
+        return ""
+    if isinstance(said, list):
+        return "\n".join(str(line) for line in said)
+    return said if isinstance(said, str) else ""
+
+
+def _report(result: dict[str, Any]) -> dict[str, Any] | None:
+    for place in (result, result.get("msg")):
+        if isinstance(place, dict) and isinstance(place.get("desk_report"), dict):
+            report: dict[str, Any] = place["desk_report"]
+            return report
+    return None
+
+
+def message(result: dict[str, Any]) -> str:
+    """Return why a task failed: its message, and the end of what the command or module printed."""
+    failed = [item for item in result.get("results") or [] if item.get("failed")]
+    if failed:
+        return "\n".join(message(item) for item in failed)
+    said = str(result.get("msg") or result.get("censored") or "It gave no reason.").strip()
+    for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
+        lines = str(result.get(stream) or "").strip().splitlines()
+        if lines:
+            return "\n".join([said, *(line for line in lines[-TAIL:] if line.strip() not in said)])
+    return said
+
+
+def _recap(data: dict[str, Any]) -> dict[str, dict[str, int]]:
+    hosts = sorted(data.get("processed", {}))
+    return {host: {word: int(data.get(count, {}).get(host, 0)) for count, word in _COUNTS.items()} for host in hosts}
+
+
+def _said(at: float, text: str) -> Event | None:
+    line = text.strip()
+    if not line.startswith(PROGRESS):
+        return Said(at, line) if line else None
+    try:
+        told = json.loads(line[len(PROGRESS) :])
+        total = told.get("total")
+        return Progress(
+            at,
+            host=str(told["host"]),
+            item=str(told["item"]),
+            completed=int(told.get("completed") or 0),
+            total=None if total is None else int(total),
+            unit=str(told.get("unit", "steps")),
+            detail=str(told.get("detail") or ""),
+        )
+    except (ValueError, KeyError, TypeError):
+        return Said(at, line)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of a playbook through ansible-runner: the command it stands for, its events, and a clean end on Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout: its ansible.cfg, inventory and collection apply."""
+
+INTERRUPTED = 130
+"""Exit code of a run that a person ended, as shells count it."""
+
+GRACE = 10.0
+"""Seconds that Ansible has to end its workers and tidy up on the desks before it is killed."""
+
+RUNS_KEPT = 10
+
+
+@dataclass(frozen=True)
+class Play:
+    """What to run, in the words of ``ansible-playbook``.
+
+    ``playbook`` is a path in the checkout or a collection's playbook; ``become_password`` and ``vault_password`` are
+    None where nobody was asked.
+    """
+
+    playbook: str
+    inventory: tuple[str, ...] = ()
+    limit: str | None = None
+    extra_vars: tuple[str, ...] = ()
+    check: bool = False
+    diff: bool = False
+    verbosity: int = 0
+    become_password: str | None = None
+    vault_password: str | None = None
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``ansible-playbook``, passwords apart."""
+        arguments = [self.playbook]
+        for inventory in self.inventory:
+            arguments += ["-i", inventory]
+        if self.limit:
+            arguments += ["--limit", self.limit]
+        for variables in self.extra_vars:
+            arguments += ["-e", variables]
+        arguments += ["--check"] * self.check + ["--diff"] * self.diff
+        return arguments + ["-" + "v" * self.verbosity] * bool(self.verbosity)
+
+    def command(self) -> list[str]:
+        """Return the command a person would type for the same run."""
+        asked = ["-K"] * (self.become_password is not None) + ["--ask-vault-pass"] * (self.vault_password is not None)
+        return ["ansible-playbook", *self.arguments(), *asked]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the exit code to hand on, how long it took, and the folder with its records."""
+
+    rc: int
+    seconds: float
+    records: Path
+
+
+def state_dir() -> Path:
+    """Return the folder for the records of runs, as the XDG base directory specification places it."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "llmdesk" / "runs"
+
+
+def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = True) -> Outcome:
+    """Run a playbook and hand every event of ansible-runner to ``on_event``, in order and in this thread.
+
+    :param keep: whether events and output are written to the records as well.
+    :returns: the outcome; its ``rc`` is Ansible's, or 130 when the run was interrupted.
+    """
+    import ansible_runner  # A fifth of a second that --help and completion need not wait for.
+
+    began = time.monotonic()
+    records = state_dir()
+    records.mkdir(mode=0o700, parents=True, exist_ok=True)
+    interruption = _Interruption(lambda: on_event(_verbose("Stopping. Ctrl-C again does not wait for a clean end.")))
+    broken: list[Exception] = []
+
+    def handle(event: dict[str, Any]) -> bool:
+        interruption.pid = event.get("pid") or interruption.pid
+        try:
+            on_event(event)
+        except Exception as error:  # A closed pipe, say. Raised here, it would leave Ansible at work without us.
+            interruption.asked += 1
+            broken.append(error)
+        return keep
+
+    with _secret_files(play) as secrets, interruption.watched():
+        runner = ansible_runner.run(
+            private_data_dir=str(records),
+            project_dir=str(REPOSITORY),
+            ident=f"{datetime.now():%Y%m%d-%H%M%S}-{Path(play.playbook).stem.rpartition('.')[2]}-{os.getpid()}",
+            binary=_ansible_playbook(),
+            cmdline=shlex.join([*play.arguments(), *secrets]),
+            envvars=environment(),
+            settings={"pexpect_timeout": 0.2, "suppress_output_file": not keep},
+            # Facts of one run must not hide from the next what has changed since.
+            fact_cache_type="memory",
+            rotate_artifacts=RUNS_KEPT,
+            suppress_env_files=True,
+            quiet=True,
+            event_handler=handle,
+            status_handler=_forget_environment,
+            cancel_callback=interruption.must_kill,
+        )
+    if broken:
+        raise broken[0]
+    rc = INTERRUPTED if interruption.asked else int(runner.rc)
+    return Outcome(rc, time.monotonic() - began, Path(runner.config.artifact_dir))
+
+
+def environment() -> dict[str, str]:
+    """Return what Ansible's environment has beside the person's own."""
+    return {
+        # ansible-runner would switch the check off.
+        "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
+        "ANSIBLE_NOCOLOR": "1",
+        "LLMDESK_PROGRESS": "json",
+    }
+
+
+def ask(play: Play) -> dict[str, Any]:
+    """Run a playbook beside ansible-runner, so that nothing of it is recorded anywhere.
+
+    :returns: the document of the callback ``ansible.posix.json``: ``plays`` with ``tasks`` with ``hosts``.
+    :raises RuntimeError: Ansible did not get as far as a play; the text is what it said.
+    """
+    quiet = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOG_PATH": "", "ANSIBLE_CALLBACKS_ENABLED": ""}
+    with _secret_files(play) as secrets:
+        done = subprocess.run(
+            [_ansible_playbook(), *play.arguments(), *secrets],
+            cwd=REPOSITORY,
+            env={**os.environ, **environment(), **quiet},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    try:
+        document: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    except ValueError:
+        raise RuntimeError((done.stderr + done.stdout).strip()) from None
+    return document
+
+
+def _ansible_playbook() -> str:
+    return str(Path(sys.executable).with_name("ansible-playbook"))
+
+
+def _verbose(text: str) -> dict[str, Any]:
+    """Return a line of ours in the shape of ansible-runner's events."""
+    return {"event": "verbose", "created": datetime.now(UTC).isoformat(), "stdout": text}
+
+
+def _forget_environment(status: dict[str, Any], runner_config: Any) -> None:
+    """Rewrite the record of the command without the environment, where proxies and tokens have their passwords."""
+    if status["status"] == "running":
+        Path(runner_config.artifact_dir, "command").write_text(
+            json.dumps({"command": runner_config.command, "cwd": runner_config.cwd})
+        )
+
+
+@contextlib.contextmanager
+def _secret_files(play: Play) -> Iterator[list[str]]:
+    """Yield arguments that name the passwords as files in memory, which end with this process and are on no disk."""
+    arguments: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for option, secret in (
+            ("--become-password-file", play.become_password),
+            ("--vault-password-file", play.vault_password),
+        ):
+            if secret is not None:
+                descriptor = os.memfd_create(option)
+                stack.callback(os.close, descriptor)
+                os.fchmod(descriptor, 0o600)  # An executable file would be run, not read.
+                os.write(descriptor, secret.encode())
+                arguments += [option, f"/proc/{os.getpid()}/fd/{descriptor}"]
+        yield arguments
+
+
+class _Interruption:
+    """A person's Ctrl-C, or a signal to end: asks Ansible to stop, and lets it be killed when it does not.
+
+    Ansible's workers lead process groups of their own, so killing its group would leave them at work.
+    """
+
+    def __init__(self, on_ask: Callable[[], None]) -> None:
+        self._on_ask = on_ask
+        self.pid: int | None = None
+        self.asked = 0
+        self._deadline: float | None = None
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take the signals while a run lasts."""
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._ask) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: Any) -> None:
+        self.asked += 1
+
+    def must_kill(self) -> bool:
+        """Pass the wish on once; tell whether the time for a clean end is over, or a second Ctrl-C came."""
+        if not self.asked:
+            return False
+        if self._deadline is None:
+            self._deadline = time.monotonic() + (GRACE if self.pid else 0)
+            self._on_ask()
+            if self.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGINT)
+        return self.asked > 1 or time.monotonic() > self._deadline

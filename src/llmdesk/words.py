@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Numbers, reports and failures in words that a person reads. Pure, and the same for every screen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from llmdesk.events import TaskEnded
+from llmdesk.run import INTERRUPTED, Outcome
+from llmdesk.story import Work
+
+_REMEDIES = (
+    (r"password is required|Missing sudo password", "Add -K, and type the password of sudo."),
+    (r"Incorrect su(do)? password", "The password of sudo was not taken. Type the command again."),
+    (r"Host key verification failed", "Log in once with 'ssh {host}' and accept its key."),
+    (r"Permission denied \(", "See that 'ssh {host}' lets you in without a password."),
+)
+
+
+def size(count: float) -> str:
+    """Return bytes as registries print them: 98362432 is ``98.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it: 75 is ``1:15``, 3675 is ``1:01:15``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def spent(seconds: float) -> str:
+    """Return how long something took: 1.24 is ``1.2 s``, 75 is ``1:15 min``."""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{clock(seconds)} min"
+
+
+def amount(work: Work) -> str:
+    """Return how far a piece of work is: ``24.6/98.4 MB``, ``34/310 (11 %)``, or what is known of it."""
+    now = work.now
+    if now.unit != "bytes":
+        return (
+            f"{now.completed}/{now.total} ({100 * now.completed // now.total} %)" if now.total else f"{now.completed}"
+        )
+    if not now.total:
+        return size(now.completed)
+    done, total = size(now.completed), size(now.total)
+    unit = total.rpartition(" ")[2]
+    return f"{done.removesuffix(f' {unit}')}/{total}"
+
+
+def pace(work: Work) -> str:
+    """Return the rate of a download and the time that is left, as far as they are known."""
+    told = []
+    if work.now.unit == "bytes" and work.rate:
+        told.append(f"{size(work.rate)}/s")
+    if work.remaining is not None:
+        told.append(f"{clock(work.remaining)} left")
+    return ", ".join(told)
+
+
+def progress(work: Work) -> str:
+    """Return a piece of work as one line."""
+    now = work.now
+    return ", ".join(filter(None, (f"{now.item}: {amount(work)}", pace(work), now.detail)))
+
+
+def desk(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a desk's report as rows of a name and a sentence."""
+    rows = [("address", str(report.get("address") or "unknown")), ("account", _account(report.get("account") or {}))]
+    rows += [("model", _model(report.get("model") or {})), *_proof(report.get("proof"))]
+    rows += [("broken", _link(link)) for link in report.get("links") or [] if not link.get("ok")]
+    return rows + [("warning", str(warning)) for warning in report.get("warnings") or []]
+
+
+def _account(account: dict[str, Any]) -> str:
+    return {
+        "managed": f"{account.get('email')}, password in {account.get('password_file')} (or: ./llmdesk password)",
+        "unmanaged": "made by somebody else; llmdesk does not know its password",
+        "none": "none yet",
+    }.get(str(account.get("state")), "unknown")
+
+
+def _model(model: dict[str, Any]) -> str:
+    if not model.get("name"):
+        return "none yet"
+    on = {"gpu": " on the GPU", "cpu": " on the CPU"}.get(str(model.get("on")).lower(), "")
+    return f"{model['name']}{on}" + (f", standing in for {model.get('wanted')}" if model.get("fell_back") else "")
+
+
+def _proof(proof: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if not proof:
+        return [("answer", "not asked yet")]
+    told = [f"{proof['tokens_per_s']} tokens/s"] if proof.get("tokens_per_s") else []
+    if proof.get("seconds_to_first_token") is not None:
+        told.append(f"the first after {proof['seconds_to_first_token']} s")
+    told.append("asked just now" if proof.get("fresh") else f"asked at {proof.get('at')}")
+    return [("answer", " ".join(str(proof.get("answer")).split())), ("speed", ", ".join(told))]
+
+
+def _link(link: dict[str, Any]) -> str:
+    return " ".join(filter(None, (f"{link.get('name')}: {link.get('error')}.", link.get("remedy"))))
+
+
+def failure(event: TaskEnded) -> list[str]:
+    """Return what failed, where, why, and what to do next."""
+    return [
+        f"{event.host}: {event.phase} | {event.task}" + (" (unreachable)" if event.outcome == "unreachable" else ""),
+        *(f"  {line}" for line in event.message.splitlines()),
+        *([f"  at {event.path}"] if event.path else []),
+        f"  {remedy(event)}",
+    ]
+
+
+def remedy(event: TaskEnded) -> str:
+    """Return what to do about a failure."""
+    for pattern, sentence in _REMEDIES:
+        if re.search(pattern, event.message):
+            return sentence.format(host=event.host)
+    if event.outcome == "unreachable":
+        return f"See that 'ssh {event.host}' works, then type the same command again."
+    return "Mend it and type the same command again: what is done stays done. -v shows more."
+
+
+def ending(outcome: Outcome, changed: int) -> str:
+    """Return the last line of a run."""
+    took = spent(outcome.seconds)
+    if outcome.rc == 0:
+        return f"changed={changed}, {took}"
+    if outcome.rc == INTERRUPTED:
+        return f"Interrupted after {took}. Type the same command again and it carries on."
+    return f"Failed after {took}. Records: {outcome.records}"
+
+
+def command(arguments: list[str]) -> str:
+    """Return a command as it can be typed, without the values of variables that are named like secrets."""
+    hidden = (re.sub(r"""(?i)(\w*(?:password|secret|token)\w*["']?\s*[=:]\s*)[^\s,}]+""", r"\1…", a) for a in arguments)
+    return shlex.join(hidden)
