@@ -107,6 +107,8 @@ def parse(event: dict[str, Any]) -> Event | None:
     kind, data = event["event"], event.get("event_data", {})
     at = datetime.fromisoformat(event["created"]).timestamp()
     if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
+        if data["task_action"] == "ansible.builtin.validate_argument_spec":  # Ansible's own, at the door of a role.
+            return None
         return TaskStarted(at, _phase(data), data["task"])
     if kind in _ENDS:
         return _ended(at, kind, data, event.get("stdout", ""))

@@ -142,7 +142,7 @@ def ask(play: Play) -> dict[str, Any]:
     :returns: the document of the callback ``ansible.posix.json``: ``plays`` with ``tasks`` with ``hosts``.
     :raises RuntimeError: Ansible did not get as far as a play; the text is what it said.
     """
-    quiet = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOG_PATH": "", "ANSIBLE_CALLBACKS_ENABLED": ""}
+    quiet = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOG_PATH": os.devnull}
     with _secret_files(play) as secrets:
         done = subprocess.run(
             [_ansible_playbook(), *play.arguments(), *secrets],

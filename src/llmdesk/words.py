@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 from llmdesk.events import TaskEnded
-from llmdesk.run import INTERRUPTED, Outcome
+from llmdesk.run import INTERRUPTED, REPOSITORY, Outcome
 from llmdesk.story import Work
 
 _REMEDIES = (
@@ -112,7 +112,7 @@ def failure(event: TaskEnded) -> list[str]:
     return [
         f"{event.host}: {event.phase} | {event.task}" + (" (unreachable)" if event.outcome == "unreachable" else ""),
         *(f"  {line}" for line in event.message.splitlines()),
-        *([f"  at {event.path}"] if event.path else []),
+        *([f"  at {event.path.removeprefix(f'{REPOSITORY}/')}"] if event.path else []),
         f"  {remedy(event)}",
     ]
 
@@ -124,7 +124,7 @@ def remedy(event: TaskEnded) -> str:
             return sentence.format(host=event.host)
     if event.outcome == "unreachable":
         return f"See that 'ssh {event.host}' works, then type the same command again."
-    return "Mend it and type the same command again: what is done stays done. -v shows more."
+    return "Then type the same command again: what is done stays done. -v shows more."
 
 
 def ending(outcome: Outcome, changed: int) -> str:
