@@ -96,7 +96,7 @@ def _reason(
     if entry["state"] == "absent":
         return "is here and should not be" if name in present else ""
     stands_in = recorded.get("model")
-    if recorded.get("fell_back") and present.get(stands_in) == recorded.get("digest"):
+    if recorded.get("fell_back") and present.get(str(stands_in)) == recorded.get("digest"):
         return f"{stands_in} stands in for it" if retry_sources else ""
     return "" if name in present else "is not here"
 

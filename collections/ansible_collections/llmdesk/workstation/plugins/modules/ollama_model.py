@@ -359,7 +359,7 @@ def size_of(folder: str) -> int:
                 total += os.path.getsize(os.path.join(parent, name))
             except OSError:
                 continue
-    return min(total, DEMO["wheel_size"])
+    return min(total, int(DEMO["wheel_size"]))
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ QUIET = 2.0  # seconds that a task may take without a word
 SPEAK = 5.0  # seconds between two lines for a person
 
 
-class ProgressActionBase(ActionBase):
+class ProgressActionBase(ActionBase):  # type: ignore[misc]
     """Runs the module of the same name and shows its progress."""
 
     _supports_check_mode = True
@@ -40,7 +40,7 @@ class ProgressActionBase(ActionBase):
         folder = self._make_tmp_path()
         progress = self._connection._shell.join_path(folder, "progress")
         self._low_level_execute_command(f"touch {shlex.quote(progress)}.lease")
-        arguments = dict(self._task.args, progress_file=progress)
+        arguments = dict(self._task.args, progress_file=progress, **self._more_arguments(folder))
         self._task.async_val = DAY
         try:
             started = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
@@ -53,6 +53,10 @@ class ProgressActionBase(ActionBase):
         self._low_level_execute_command(f"rm -f {shlex.quote(started['results_file'])}")
         self._remove_tmp_path(folder)
         return result
+
+    def _more_arguments(self, folder: str) -> dict[str, Any]:
+        """Return arguments that only the controller knows; files for the desk may be put into ``folder`` there."""
+        return {}
 
     def _watch(self, results_file: str, progress: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Show the progress until the result is there, and return it."""

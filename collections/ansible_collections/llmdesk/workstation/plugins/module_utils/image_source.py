@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where an image may come from, and what its references mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+DOCKER_HUB = "registry-1.docker.io"
+
+
+def registry_host(reference: str) -> str:
+    """Return the host, and the port where one is written, of an image's reference.
+
+    The first part is a host when it has a dot or a colon, or is ``localhost`` (Docker's own rule).
+    """
+    first = reference.split("/")[0]
+    return first if "/" in reference and (re.search(r"[.:]", first) or first == "localhost") else DOCKER_HUB
+
+
+def split_tag(reference: str) -> tuple[str, str]:
+    """Return name and tag, or name and digest, as ``POST /images/create`` takes them."""
+    if "@" in reference:
+        name, digest = reference.split("@", 1)
+        return name, digest
+    name, colon, tag = reference.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (reference, "latest")
+
+
+def spelled(source: dict[str, Any]) -> str:
+    """Return a source in a word or two."""
+    return str(source.get("registry") or source.get("archive") or "built on the spot")
+
+
+def registry_digest(inspected: dict[str, Any], reference: str) -> str | None:
+    """Return the digest under which a registry knows an image, None for one that came from elsewhere.
+
+    :param inspected: ``GET /images/NAME/json``.
+    """
+    name = split_tag(reference)[0]
+    return next((known for known in inspected.get("RepoDigests") or [] if known.startswith(name + "@")), None)
