@@ -47,6 +47,11 @@ class Play:
     become_password: str | None = None
     vault_password: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The playbook's short name: ``site``, ``status``."""
+        return self.playbook.removesuffix(".yml").replace("/", ".").rpartition(".")[2]
+
     def arguments(self) -> list[str]:
         """Return the arguments of ``ansible-playbook``, passwords apart."""
         arguments = [self.playbook]
@@ -82,14 +87,16 @@ def state_dir() -> Path:
 def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = True) -> Outcome:
     """Run a playbook and hand every event of ansible-runner to ``on_event``, in order and in this thread.
 
-    :param keep: whether events and output are written to the records as well.
+    :param keep: whether events are written to the records as well.
     :returns: the outcome; its ``rc`` is Ansible's, or 130 when the run was interrupted.
     """
     import ansible_runner  # A fifth of a second that --help and completion need not wait for.
 
     began = time.monotonic()
     records = state_dir()
-    records.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (records / "env").mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Seconds between two looks for Ctrl-C. Settings given as an argument are lost where this file is missing.
+    (records / "env" / "settings").write_text('{"pexpect_timeout": 0.2}')
     interruption = _Interruption(lambda: on_event(_verbose("Stopping. Ctrl-C again does not wait for a clean end.")))
     broken: list[Exception] = []
 
@@ -106,11 +113,10 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         runner = ansible_runner.run(
             private_data_dir=str(records),
             project_dir=str(REPOSITORY),
-            ident=f"{datetime.now():%Y%m%d-%H%M%S}-{Path(play.playbook).stem.rpartition('.')[2]}-{os.getpid()}",
+            ident=f"{datetime.now():%Y%m%d-%H%M%S}-{play.name}-{os.getpid()}",
             binary=_ansible_playbook(),
             cmdline=shlex.join([*play.arguments(), *secrets]),
             envvars=environment(),
-            settings={"pexpect_timeout": 0.2, "suppress_output_file": not keep},
             # Facts of one run must not hide from the next what has changed since.
             fact_cache_type="memory",
             rotate_artifacts=RUNS_KEPT,

@@ -74,6 +74,8 @@ class LiveScreen:
         phases.add_column(no_wrap=True)
         phases.add_column(no_wrap=True, justify="right")
         phases.add_column(no_wrap=True, overflow="ellipsis")
+        if not story.phases and self._live.is_started:
+            phases.add_row(self._spinner, "Starting Ansible", "", "")
         for phase in story.phases.values():
             current = phase is story.phase
             phases.add_row(
