@@ -141,14 +141,14 @@ class Image:
         """
         if self._check_mode:
             first = spelled(self._wanted["sources"][0])
-            image = {"reference": first, "source": first}
+            image: dict[str, Any] = {"reference": first, "source": first}
             return {"changed": True, "image": image, "tried": [], "diff": {"before": {}, "after": image}}
         before = {image["Id"] for image in self._docker.get("/images/json")}
         for source in self._wanted["sources"]:
             try:
                 reference = self._bring(source)
                 inspected = self._docker.get(f"/images/{reference}/json")
-                image: dict[str, Any] = {
+                image = {
                     "id": inspected["Id"],
                     "reference": reference,
                     "source": spelled(source),

@@ -1,0 +1,72 @@
+"""The lab's command line."""
+
+from __future__ import annotations
+
+import click
+import docker
+
+from lab import desk, registry, roots
+
+
+def say(text: str) -> None:
+    """Print a line about what takes long."""
+    click.echo(f"lab: {text}", err=True)
+
+
+@click.group(help=__doc__, epilog="Example: python -m lab desk create d1 --system debian-13")
+def lab() -> None:
+    """Group of commands."""
+
+
+@lab.group("desk")
+def desks() -> None:
+    """Machines to try things on."""
+
+
+@desks.command()
+@click.argument("name")
+@click.option("--system", type=click.Choice(list(roots.SUITES)), default="debian-12", show_default=True)
+@click.option("--systemd/--no-systemd", default=True, show_default=True, help="Whether a service manager runs.")
+@click.option("--cached/--not-cached", default=True, show_default=True, help="Whether the desk shares the lab's cache.")
+def create(name: str, system: str, systemd: bool, cached: bool) -> None:
+    """Make a bare desk and start it; enter it with 'docker exec -it NAME bash'."""
+    desk.create(name, system, systemd=systemd, cached=cached, say=say)
+
+
+@desks.command()
+@click.argument("name")
+def destroy(name: str) -> None:
+    """Remove a desk with everything in it."""
+    desk.destroy(name)
+
+
+@lab.group("registry")
+def registries() -> None:
+    """The stand-in for ghcr.io, under the name ghcr.lab.test."""
+
+
+@registries.command()
+@click.option("--push", "image", metavar="IMAGE", help="An image of this machine to put into it.")
+def up(image: str | None) -> None:
+    """Start it; desks made afterwards know its name."""
+    registry.up(say)
+    if image:
+        click.echo(registry.push(image, say))
+
+
+@registries.command()
+def down() -> None:
+    """Remove it with everything in it."""
+    registry.down()
+
+
+@lab.command()
+def prune() -> None:
+    """Remove every desk and the registry; roots and downloads stay in the cache."""
+    for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=desk"}):
+        desk.destroy(str(container.name))
+    registry.down()
+
+
+if __name__ == "__main__":
+    lab(prog_name="python -m lab")

@@ -1,0 +1,116 @@
+"""A desk: a Debian machine with systemd, as a container that can run a Docker of its own."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from lab import authority, cache, registry, roots
+
+LABEL = "llmdesk.lab"
+PIP_CONF = Path("/etc/pip.conf")
+
+# A nested Docker cannot switch IPv6 off in its containers here, and refuses to run them unless it is told not to mind.
+NESTED_DOCKER = b"[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n"
+
+
+def create(
+    name: str, system: str, *, systemd: bool = True, cached: bool = True, say: Callable[[str], None]
+) -> Container:
+    """Make and start a desk, or return the one of that name.
+
+    :param name: the container's name.
+    :param system: ``debian-12`` or ``debian-13``.
+    :param systemd: whether systemd runs; without it, nothing in the desk can start a service.
+    :param cached: whether the desk shares the lab's cache of downloads and images, and so has a fast cold start.
+    :param say: called with a line before anything that takes long.
+    """
+    client = docker.from_env()
+    try:
+        return client.containers.get(name)
+    except NotFound:
+        pass
+    tag = roots.image(system, roots.DESK, say)
+    say(f"starting the desk {name}")
+    volumes = {f"{name}-docker": {"bind": "/var/lib/docker", "mode": "rw"}}
+    volumes["/sys/fs/cgroup"] = {"bind": "/sys/fs/cgroup", "mode": "rw"}
+    if cached:
+        volumes[str(cache.folder("desk"))] = {"bind": "/var/cache/llmdesk", "mode": "rw"}
+    known = registry.address()
+    container = client.containers.create(
+        tag,
+        ["/sbin/init"] if systemd else ["sleep", "infinity"],
+        name=name,
+        hostname=name,
+        init=not systemd,
+        labels={LABEL: "desk"},
+        cap_add=["ALL"],
+        cap_drop=["SYS_RESOURCE"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        cgroupns="host",
+        tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
+        volumes=volumes,
+        environment={"container": "docker", "DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE": "1"},
+        extra_hosts={registry.HOST: known} if known else {},
+    )
+    put(container, "/etc/systemd/system/docker.service.d/lab.conf", NESTED_DOCKER)
+    if PIP_CONF.exists():
+        put(container, "/etc/pip.conf", PIP_CONF.read_bytes())
+    container.start()
+    _trust(container)
+    if systemd:
+        run(container, "systemctl mask --now systemd-modules-load.service; systemctl reset-failed")
+        run(container, "systemctl is-system-running --wait")
+    return container
+
+
+def destroy(name: str) -> None:
+    """Remove a desk with its Docker's data."""
+    client = docker.from_env()
+    try:
+        container = client.containers.get(name)
+        if container.labels.get(LABEL) != "desk":
+            raise RuntimeError(f"{name} is no desk of the lab")
+        container.remove(force=True, v=True)
+    except NotFound:
+        pass
+    try:
+        client.volumes.get(f"{name}-docker").remove()
+    except NotFound:
+        pass
+
+
+def run(container: Container, command: str) -> str:
+    """Run a shell command in a desk and return its output.
+
+    :raises RuntimeError: it failed.
+    """
+    code, output = container.exec_run(["sh", "-c", command])
+    text = output.decode(errors="replace")
+    if code != 0:
+        raise RuntimeError(f"{container.name}: {command!r} failed ({code}): {text.strip()[-800:]}")
+    return text
+
+
+def put(container: Container, path: str, content: bytes, mode: int = 0o644) -> None:
+    """Write a file into a desk."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size, entry.mode = len(content), mode
+        archive.addfile(entry, io.BytesIO(content))
+    container.put_archive("/", buffer.getvalue())
+
+
+def _trust(container: Container) -> None:
+    """Let a desk trust what this machine trusts, and the lab's registry."""
+    present = container.exec_run(["cat", str(authority.SYSTEM_BUNDLE)]).output
+    for number, certificate in enumerate(authority.missing(authority.trusted(), present)):
+        put(container, f"/usr/local/share/ca-certificates/lab-{number}.crt", certificate)
+    run(container, "update-ca-certificates")

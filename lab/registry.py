@@ -1,0 +1,118 @@
+"""A container registry with TLS, in place of ghcr.io."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import docker
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from lab import authority, roots
+
+HOST = "ghcr.lab.test"
+NAME = "llmdesk-lab-registry"
+REFERENCE = f"{HOST}/open-webui/open-webui:ollama"
+
+# One server over one store, twice: with TLS for desks, and plain on this machine's loopback, where Docker pushes
+# without a certificate.
+START = """
+cd /etc/docker/registry
+registry=$(command -v docker-registry || command -v registry)
+REGISTRY_HTTP_ADDR=:5000 $registry serve config.yml &
+REGISTRY_HTTP_ADDR=:443 REGISTRY_HTTP_TLS_CERTIFICATE=/tls.crt REGISTRY_HTTP_TLS_KEY=/tls.key \
+    exec $registry serve config.yml
+"""
+CONFIG = b"""version: 0.1
+storage:
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+"""
+
+
+def up(say: Callable[[str], None]) -> Container:
+    """Start the registry, or return the one that runs."""
+    from lab import desk
+
+    client = docker.from_env()
+    try:
+        container = client.containers.get(NAME)
+        container.start()
+    except NotFound:
+        tag = roots.image("debian-12", roots.REGISTRY, say)
+        say(f"starting the registry {HOST}")
+        container = client.containers.create(
+            tag,
+            ["sh", "-c", START],
+            name=NAME,
+            init=True,
+            labels={desk.LABEL: "registry"},
+            ports={"5000/tcp": ("127.0.0.1", None)},
+            volumes={NAME: {"bind": "/var/lib/registry", "mode": "rw"}},
+        )
+        certificate, key = authority.certificate(HOST)
+        desk.put(container, "/tls.crt", certificate)
+        desk.put(container, "/tls.key", key, 0o600)
+        desk.put(container, "/etc/docker/registry/config.yml", CONFIG)
+        container.start()
+    _await(push_address())
+    return container
+
+
+def down() -> None:
+    """Remove the registry and everything in it."""
+    client = docker.from_env()
+    try:
+        client.containers.get(NAME).remove(force=True)
+        client.volumes.get(NAME).remove()
+    except NotFound:
+        pass
+
+
+def address() -> str | None:
+    """Return the registry's address for desks, None where it does not run."""
+    try:
+        container = docker.from_env().containers.get(NAME)
+    except NotFound:
+        return None
+    return container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] or None
+
+
+def push_address() -> str:
+    """Return the registry's address for this machine's Docker."""
+    container = docker.from_env().containers.get(NAME)
+    container.reload()
+    return f"127.0.0.1:{container.attrs['NetworkSettings']['Ports']['5000/tcp'][0]['HostPort']}"
+
+
+def push(image: str, say: Callable[[str], None]) -> str:
+    """Put an image of this machine's Docker into the registry, under the name of the one it stands in for.
+
+    :returns: the reference by which a desk pulls it.
+    """
+    pushed = f"{push_address()}/open-webui/open-webui:ollama"
+    say(f"pushing {image} into {HOST}")
+    subprocess.run(["docker", "tag", image, pushed], check=True)
+    try:
+        subprocess.run(["docker", "push", "--quiet", pushed], check=True, stdout=subprocess.DEVNULL)
+    finally:
+        subprocess.run(["docker", "rmi", pushed], check=False, stdout=subprocess.DEVNULL)
+    return REFERENCE
+
+
+def _await(host: str, timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{host}/v2/", timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the registry does not answer under {host}: {error}") from error
+            time.sleep(0.2)

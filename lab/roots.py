@@ -1,0 +1,52 @@
+"""Debian roots that the lab's containers are made of, by mmdebstrap."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Callable
+
+import docker
+from docker.errors import ImageNotFound
+
+from lab import cache
+
+SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
+DESK = "systemd,systemd-sysv,dbus,sudo,python3,ca-certificates,iproute2,curl,procps"
+REGISTRY = "docker-registry,ca-certificates,curl"
+
+
+def image(system: str, packages: str, say: Callable[[str], None]) -> str:
+    """Return the tag of a root, made where this Docker has none.
+
+    :param system: ``debian-12`` or ``debian-13``.
+    :param packages: what mmdebstrap includes, separated by commas.
+    :param say: called with a line before anything that takes long.
+    """
+    recipe = hashlib.sha256(f"{system} {packages}".encode()).hexdigest()[:12]
+    tag = f"llmdesk-lab/{system}:{recipe}"
+    client = docker.from_env()
+    try:
+        client.images.get(tag)
+        return tag
+    except ImageNotFound:
+        pass
+    archive = cache.folder("roots") / f"{system}-{recipe}.tar"
+    if not archive.exists():
+        say(f"making a {system} root (about 40 s)")
+        if shutil.which("mmdebstrap") is None:
+            _run("apt-get", "update", "-qq")
+            _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring")
+        part = archive.with_suffix(".part.tar")
+        _run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITES[system], str(part))
+        part.rename(archive)
+    say(f"importing the {system} root")
+    _run("docker", "import", str(archive), tag)
+    return tag
+
+
+def _run(*command: str) -> None:
+    finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if finished.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:3])} failed: {finished.stderr.strip()[-800:]}")
