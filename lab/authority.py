@@ -28,9 +28,9 @@ def authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         certificate = builder.add_extension(usage, True).sign(key, hashes.SHA256())
         _keep(key_file, _pem(key))
         certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return x509.load_pem_x509_certificate(certificate_file.read_bytes()), key
+    kept = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    assert isinstance(kept, ec.EllipticCurvePrivateKey)
+    return x509.load_pem_x509_certificate(certificate_file.read_bytes()), kept
 
 
 def certificate(host: str) -> tuple[bytes, bytes]:

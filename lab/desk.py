@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Callable
@@ -80,10 +81,8 @@ def destroy(name: str) -> None:
         container.remove(force=True, v=True)
     except NotFound:
         pass
-    try:
+    with contextlib.suppress(NotFound):
         client.volumes.get(f"{name}-docker").remove()
-    except NotFound:
-        pass
 
 
 def run(container: Container, command: str) -> str:
@@ -91,10 +90,10 @@ def run(container: Container, command: str) -> str:
 
     :raises RuntimeError: it failed.
     """
-    code, output = container.exec_run(["sh", "-c", command])
-    text = output.decode(errors="replace")
-    if code != 0:
-        raise RuntimeError(f"{container.name}: {command!r} failed ({code}): {text.strip()[-800:]}")
+    finished = container.exec_run(["sh", "-c", command])
+    text = bytes(finished.output).decode(errors="replace")  # type: ignore[arg-type]
+    if finished.exit_code != 0:
+        raise RuntimeError(f"{container.name}: {command!r} failed ({finished.exit_code}): {text.strip()[-800:]}")
     return text
 
 
@@ -110,7 +109,7 @@ def put(container: Container, path: str, content: bytes, mode: int = 0o644) -> N
 
 def _trust(container: Container) -> None:
     """Let a desk trust what this machine trusts, and the lab's registry."""
-    present = container.exec_run(["cat", str(authority.SYSTEM_BUNDLE)]).output
+    present = run(container, f"cat {authority.SYSTEM_BUNDLE}").encode()
     for number, certificate in enumerate(authority.missing(authority.trusted(), present)):
         put(container, f"/usr/local/share/ca-certificates/lab-{number}.crt", certificate)
     run(container, "update-ca-certificates")

@@ -53,7 +53,7 @@ def up(say: Callable[[str], None]) -> Container:
             name=NAME,
             init=True,
             labels={desk.LABEL: "registry"},
-            ports={"5000/tcp": ("127.0.0.1", None)},
+            ports={"5000/tcp": ("127.0.0.1", 0)},
             volumes={NAME: {"bind": "/var/lib/registry", "mode": "rw"}},
         )
         certificate, key = authority.certificate(HOST)
