@@ -105,17 +105,18 @@ _COUNTS = {
 def parse(event: dict[str, Any]) -> Event | None:
     """Return the typed value of one event of ansible-runner, None for those that tell a person nothing."""
     kind, data = event["event"], event.get("event_data", {})
+    text = event.get("stdout", "").replace("\r\n", "\n").strip()
     at = datetime.fromisoformat(event["created"]).timestamp()
     if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
         if data["task_action"] == "ansible.builtin.validate_argument_spec":  # Ansible's own, at the door of a role.
             return None
         return TaskStarted(at, _phase(data), data["task"])
     if kind in _ENDS:
-        return _ended(at, kind, data, event.get("stdout", ""))
+        return _ended(at, kind, data, text)
     if kind == "playbook_on_stats":
         return Recap(at, _recap(data))
     if kind in _SAID:
-        return _said(at, event.get("stdout", ""))
+        return _said(at, text)
     return None
 
 
@@ -143,7 +144,7 @@ def _ended(at: float, kind: str, data: dict[str, Any], text: str) -> TaskEnded:
         lines=tuple(result.get("stdout_lines") or str(result.get("stdout") or "").splitlines()),
         message=message(result) if failed else "",
         path=data.get("task_path") or "",
-        text=text.strip().replace("\r\n", "\n"),
+        text=text,
     )
 
 
@@ -173,7 +174,7 @@ def message(result: dict[str, Any]) -> str:
     for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
         lines = str(result.get(stream) or "").strip().splitlines()
         if lines:
-            return "\n".join([said, *(line for line in lines[-TAIL:] if line.strip() not in said)])
+            return "\n".join([said, *(line for line in lines[-TAIL:] if line.strip() not in said.splitlines())])
     return said
 
 
@@ -182,8 +183,7 @@ def _recap(data: dict[str, Any]) -> dict[str, dict[str, int]]:
     return {host: {word: int(data.get(count, {}).get(host, 0)) for count, word in _COUNTS.items()} for host in hosts}
 
 
-def _said(at: float, text: str) -> Event | None:
-    line = text.strip()
+def _said(at: float, line: str) -> Event | None:
     if not line.startswith(PROGRESS):
         return Said(at, line) if line else None
     try:

@@ -94,19 +94,21 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
 
     began = time.monotonic()
     records = state_dir()
-    (records / "env").mkdir(mode=0o700, parents=True, exist_ok=True)
+    records.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (records / "env").mkdir(exist_ok=True)
     # Seconds between two looks for Ctrl-C. Settings given as an argument are lost where this file is missing.
     (records / "env" / "settings").write_text('{"pexpect_timeout": 0.2}')
-    interruption = _Interruption(lambda: on_event(_verbose("Stopping. Ctrl-C again does not wait for a clean end.")))
+    interruption = _Interruption(lambda: handle(_verbose("Stopping. Ctrl-C again does not wait for a clean end.")))
     broken: list[Exception] = []
 
     def handle(event: dict[str, Any]) -> bool:
         interruption.pid = event.get("pid") or interruption.pid
         try:
-            on_event(event)
+            if not broken:
+                on_event(event)
         except Exception as error:  # A closed pipe, say. Raised here, it would leave Ansible at work without us.
-            interruption.asked += 1
             broken.append(error)
+            interruption.ask()
         return keep
 
     with _secret_files(play) as secrets, interruption.watched():
@@ -206,7 +208,7 @@ class _Interruption:
     Ansible's workers lead process groups of their own, so killing its group would leave them at work.
     """
 
-    def __init__(self, on_ask: Callable[[], None]) -> None:
+    def __init__(self, on_ask: Callable[[], object]) -> None:
         self._on_ask = on_ask
         self.pid: int | None = None
         self.asked = 0
@@ -216,14 +218,15 @@ class _Interruption:
     def watched(self) -> Iterator[None]:
         """Take the signals while a run lasts."""
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._ask) for number in signals}
+        before = {number: signal.signal(number, self.ask) for number in signals}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _ask(self, _number: int, _frame: Any) -> None:
+    def ask(self, *_signal: object) -> None:
+        """Take one wish to end the run."""
         self.asked += 1
 
     def must_kill(self) -> bool:

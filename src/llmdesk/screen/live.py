@@ -27,6 +27,7 @@ class LiveScreen:
 
     def __init__(self, verbose: bool, console: Console | None = None) -> None:
         self.story = Story()
+        self._ended = False
         self._verbose = verbose
         self._console = console or Console(highlight=False)
         self._spinner = Spinner("dots", style="cyan")
@@ -50,6 +51,7 @@ class LiveScreen:
 
     def end(self, outcome: Outcome) -> None:
         """Leave the phases standing and print the result under them."""
+        self._ended = True
         self.story.phase = None
         self.story.work.clear()
         self._live.stop()
@@ -74,7 +76,7 @@ class LiveScreen:
         phases.add_column(no_wrap=True)
         phases.add_column(no_wrap=True, justify="right")
         phases.add_column(no_wrap=True, overflow="ellipsis")
-        if not story.phases and self._live.is_started:
+        if not (story.phases or self._ended):
             phases.add_row(self._spinner, "Starting Ansible", "", "")
         for phase in story.phases.values():
             current = phase is story.phase

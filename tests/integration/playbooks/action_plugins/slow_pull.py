@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pretends to pull a model, with the lines that the collection's action plugins print."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+TOTAL = 98_362_432
+STEPS = 4
+
+
+class ActionModule(ActionBase):
+    """Prints a line every ``seconds`` / 4."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Return as a module would that changed something."""
+        seconds = float(self._task.args["seconds"])
+        for step in range(STEPS + 1):
+            line = {
+                "host": task_vars["inventory_hostname"],
+                "task": "slow_pull",
+                "item": "smollm2:135m",
+                "completed": TOTAL * step // STEPS,
+                "total": TOTAL,
+                "unit": "bytes",
+                "detail": "pulling b179c9523d0e",
+                "elapsed": seconds * step / STEPS,
+            }
+            Display().display(f"llmdesk-progress {json.dumps(line)}")
+            time.sleep(seconds / STEPS)
+        return {"changed": True}

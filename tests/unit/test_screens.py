@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people and programs see of captured runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from llmdesk import screen, words
+from llmdesk.events import Event, TaskEnded, parse
+from llmdesk.run import INTERRUPTED, Outcome, Play
+from llmdesk.screen.json import JsonScreen
+from llmdesk.screen.live import LiveScreen
+from llmdesk.screen.log import LogScreen
+from llmdesk.screen.plain import PlainScreen
+
+RUNS = Path(__file__).parent / "fixtures" / "runner"
+PLAY = Play("site.yml", extra_vars=('{"desk_port": 8080}',), check=True)
+
+
+def show(on: Any, run: str, rc: int) -> None:
+    on.begin(PLAY)
+    for line in (RUNS / f"{run}.jsonl").read_text().splitlines():
+        event = parse(json.loads(line))
+        if event is not None:
+            on.show(event)
+    on.end(Outcome(rc, 12.34, Path("/state/runs/1")))
+
+
+def plain(run: str, rc: int = 0, verbose: bool = False) -> str:
+    stream = io.StringIO()
+    show(PlainScreen(stream, verbose), run, rc)
+    return stream.getvalue()
+
+
+def live(run: str, rc: int = 0) -> str:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=40, highlight=False)
+    show(LiveScreen(False, console), run, rc)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert isinstance(text, str)
+    return text
+
+
+def test_plain_begins_with_the_command_that_does_the_same() -> None:
+    assert plain("story").splitlines()[0] == """$ ansible-playbook site.yml -e '{"desk_port": 8080}' --check"""
+
+
+def test_plain_has_no_colours_and_no_cursor_movements() -> None:
+    assert not set(plain("story")) & {"\x1b", "\r", "\b"}
+
+
+def test_plain_shows_tasks_progress_notes_and_the_reports() -> None:
+    text = plain("story")
+    assert "Make every desk answer | Install Docker: desk1 changed" in text
+    assert "desk1 | smollm2:135m: 98.4/98.4 MB" in text
+    assert "\nA mirror was used instead.\n" in text
+    assert "desk2:\n  address  http://127.0.0.1:3000\n" in text
+    assert "  answer   The capital of France is Paris.\n" in text
+    assert "  warning  llama3.2:3b was not to be had; smollm2:135m stands in for it.\n" in text
+    assert text.endswith("\nchanged=5, 12.3 s\n")
+
+
+def test_plain_does_not_repeat_work_under_way_every_moment() -> None:
+    assert sum("desk1 | smollm2" in line for line in plain("story").splitlines()) == 2
+
+
+def test_verbose_shows_what_ansible_prints() -> None:
+    assert "changed: [desk1]" in plain("story", verbose=True)
+    assert "changed: [desk1]" not in plain("story")
+
+
+def test_a_failure_names_host_task_place_reason_and_what_to_do() -> None:
+    text = plain("broken", 2)
+    assert "desk2: Make every desk answer | Break on purpose\n  non-zero return code\n  E no space left" in text
+    assert "  at tests/integration/playbooks/story.yml:" in text
+    assert "Then type the same command again" in text
+    assert text.endswith("Failed after 12.3 s. Records: /state/runs/1\n")
+
+
+def test_a_desk_that_cannot_be_reached_has_a_remedy() -> None:
+    assert "See that 'ssh desk7' works" in plain("unreachable", 4)
+
+
+def test_a_playbook_that_does_not_parse_is_not_silent() -> None:
+    assert "[ERROR]: YAML parsing failed" in plain("unparsed", 4)
+
+
+def test_an_interruption_says_how_to_go_on() -> None:
+    assert "Type the same command again and it carries on." in plain("story", INTERRUPTED)
+
+
+def test_live_ends_with_a_row_for_every_desk() -> None:
+    text = live("story")
+    assert "✓" in text
+    assert "desk1" in text
+    assert "Paris" in text
+    assert text.rstrip().endswith("changed=5, 12.3 s\x1b[0m")
+
+
+def test_live_shows_bars_while_a_model_is_pulled() -> None:
+    text = live("story")
+    assert "smollm2:135m" in text
+    assert "━" in text
+
+
+def test_live_leaves_the_failure_standing() -> None:
+    text = live("broken", 2)
+    assert "✗" in text
+    assert "E no space left on device" in text
+
+
+def test_live_shows_one_desk_in_a_panel() -> None:
+    report = {"address": "http://127.0.0.1:3000", "proof": {"answer": "Paris.", "fresh": True, "tokens_per_s": 74.2}}
+    console = Console(file=io.StringIO(), width=80)
+    on = LiveScreen(False, console)
+    on.begin(PLAY)
+    on.show(TaskEnded(1.0, "verify", "Report", "localhost", "ok", report=report))
+    on.end(Outcome(0, 3.0, Path("/state")))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "╭" in text
+    assert "74.2 tokens/s, asked just now" in text
+
+
+def documents(run: str, rc: int) -> list[dict[str, Any]]:
+    stream = io.StringIO()
+    show(JsonScreen(stream), run, rc)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_is_one_document_a_line_with_the_result_last() -> None:
+    told = documents("broken", 2)
+    assert told[0]["event"] == "run"
+    assert {document["event"] for document in told} == {"run", "task", "end", "progress", "said", "result"}
+    result = told[-1]
+    assert result["rc"] == 2
+    assert result["hosts"]["desk1"]["report"]["model"]["name"] == "smollm2:135m"
+    assert result["hosts"]["desk2"]["report"] is None
+    assert [(failure["host"], failure["task"]) for failure in result["failures"]] == [("desk2", "Break on purpose")]
+
+
+def log(*events: Event) -> str:
+    stream = io.StringIO()
+    on = LogScreen(stream, io.StringIO())
+    for event in events:
+        on.show(event)
+    return stream.getvalue()
+
+
+def read(*lines: str, host: str = "localhost") -> TaskEnded:
+    return TaskEnded(0, "open_webui", "Read the log", host, "ok", lines=lines)
+
+
+def test_a_followed_log_has_every_line_once() -> None:
+    first = read("2026-01-01T00:00:01.000000000Z one", "2026-01-01T00:00:02.000000000Z two")
+    again = read("2026-01-01T00:00:02.000000000Z two", "2026-01-01T00:00:03.000000000Z three")
+    assert log(first, again) == "one\ntwo\nthree\n"
+
+
+def test_logs_of_several_desks_name_them() -> None:
+    assert log(read("1 one", host="desk1"), read("1 one", host="desk2")) == "desk1 | one\ndesk2 | one\n"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (98362432, "98.4 MB"), (2e12, "2.0 TB")])
+def test_sizes(count: float, text: str) -> None:
+    assert words.size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3675, "1:01:15")])
+def test_clocks(seconds: float, text: str) -> None:
+    assert words.clock(seconds) == text
+
+
+def test_an_old_proof_shows_its_time() -> None:
+    rows = dict(words.desk({"proof": {"answer": "Paris.", "at": "2026-01-01T10:00:00Z", "fresh": False}}))
+    assert rows["speed"] == "asked at 2026-01-01T10:00:00Z"
+
+
+def test_a_broken_link_comes_with_its_remedy() -> None:
+    link = {"name": "ollama", "ok": False, "error": "it does not answer", "remedy": "Type './llmdesk up'."}
+    assert ("broken", "ollama: it does not answer. Type './llmdesk up'.") in words.desk({"links": [link]})
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("sudo: a password is required", "Add -K"),
+        ("Missing sudo password", "Add -K"),
+        ("Incorrect sudo password", "was not taken"),
+        ("Host key verification failed.", "'ssh desk1'"),
+    ],
+)
+def test_failures_that_everybody_meets_have_a_remedy(reason: str, remedy: str) -> None:
+    assert remedy in words.remedy(TaskEnded(0, "desk", "Ask", "desk1", "failed", message=reason))
+
+
+@pytest.mark.parametrize(
+    "given", ["open_webui_admin_password=hunter2", '{"open_webui_admin_password": "hunter2"}', "hf_token: hunter2"]
+)
+def test_the_command_shows_no_secret(given: str) -> None:
+    assert "hunter2" not in words.command(["ansible-playbook", "-e", given])
+
+
+@pytest.mark.parametrize(
+    ("variables", "json_wanted", "kind"),
+    [
+        ({}, False, LiveScreen),
+        ({"NO_COLOR": "1"}, False, PlainScreen),
+        ({"CI": "true"}, False, PlainScreen),
+        ({"TERM": "dumb"}, False, PlainScreen),
+        ({}, True, JsonScreen),
+    ],
+)
+def test_the_screen_fits_the_output(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], json_wanted: bool, kind: type
+) -> None:
+    for name in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert isinstance(screen.choose(json_wanted, False), kind)
+
+
+def test_a_pipe_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert isinstance(screen.choose(False, False), PlainScreen)
