@@ -41,8 +41,10 @@ def spent(seconds: float) -> str:
 
 
 def amount(work: Work) -> str:
-    """Return how far a piece of work is: ``24.6/98.4 MB``, ``34/310 (11 %)``, or what is known of it."""
+    """Return how far a piece of work is: ``24.6/98.4 MB``, ``34/310 (11 %)``, or what is known of it, if anything."""
     now = work.now
+    if not (now.total or now.completed):
+        return ""
     if now.unit != "bytes":
         return (
             f"{now.completed}/{now.total} ({100 * now.completed // now.total} %)" if now.total else f"{now.completed}"
@@ -67,7 +69,7 @@ def pace(work: Work) -> str:
 def progress(work: Work) -> str:
     """Return a piece of work as one line."""
     now = work.now
-    return ", ".join(filter(None, (f"{now.item}: {amount(work)}", pace(work), now.detail)))
+    return f"{now.item}: " + ", ".join(filter(None, (amount(work), pace(work), now.detail)))
 
 
 def desk(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,13 +8,15 @@ under the recipe's hash, is believed only when it is complete, and carries on wh
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # What the desk's own programs go by, handed on to the stages: package registries have mirrors, networks have proxies.
 HANDED_ON = re.compile(
@@ -98,21 +100,36 @@ class Build:
 
         :raises BuildFailed: a stage failed.
         """
-        if self._has(self.tag):
-            return self.tag
-        if os.path.exists(self.archive):
-            self._work("load", ["docker", "load", "--input", self.archive], "loading the image made before")
+        with self._alone():
             if self._has(self.tag):
                 return self.tag
-        for folder in ("out", "context"):
-            os.makedirs(os.path.join(self._build, folder), exist_ok=True)
-        for folder in ("go", "pip", "images"):
-            os.makedirs(os.path.join(self._cache, folder), exist_ok=True)
-        self._make_root()
-        self._stages()
-        self._assemble()
-        self._keep()
-        return self.tag
+            if os.path.exists(self.archive):
+                self._work("load", ["docker", "load", "--input", self.archive], "loading the image made before")
+                if self._has(self.tag):
+                    return self.tag
+            for folder in ("out", "context"):
+                os.makedirs(os.path.join(self._build, folder), exist_ok=True)
+            for folder in ("go", "pip", "images"):
+                os.makedirs(os.path.join(self._cache, folder), exist_ok=True)
+            self._make_root()
+            self._stages()
+            self._assemble()
+            self._keep()
+            return self.tag
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the cache's lock: a cancelled run may still be tidying up, or a second one be at work."""
+        os.makedirs(self._cache, exist_ok=True)
+        with open(os.path.join(self._cache, "build.lock"), "w", encoding="utf-8") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    self._tell(None, None, "waiting for another build on this machine to end")
+                    time.sleep(0.5)
+            yield
 
     def _make_root(self) -> None:
         if self._has(self._root):

