@@ -27,10 +27,11 @@ def desks() -> None:
 @click.argument("name")
 @click.option("--system", type=click.Choice(list(roots.SUITES)), default="debian-12", show_default=True)
 @click.option("--systemd/--no-systemd", default=True, show_default=True, help="Whether a service manager runs.")
+@click.option("--with-docker", is_flag=True, help="Whether the distribution's Docker Engine is there already.")
 @click.option("--cached/--not-cached", default=True, show_default=True, help="Whether the desk shares the lab's cache.")
-def create(name: str, system: str, systemd: bool, cached: bool) -> None:
+def create(name: str, system: str, systemd: bool, with_docker: bool, cached: bool) -> None:
     """Make a bare desk and start it; enter it with 'docker exec -it NAME bash'."""
-    desk.create(name, system, systemd=systemd, cached=cached, say=say)
+    desk.create(name, system, systemd=systemd, with_docker=with_docker, cached=cached, say=say)
 
 
 @desks.command()

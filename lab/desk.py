@@ -22,13 +22,20 @@ NESTED_DOCKER = b"[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n
 
 
 def create(
-    name: str, system: str, *, systemd: bool = True, cached: bool = True, say: Callable[[str], None]
+    name: str,
+    system: str,
+    *,
+    systemd: bool = True,
+    with_docker: bool = False,
+    cached: bool = True,
+    say: Callable[[str], None],
 ) -> Container:
     """Make and start a desk, or return the one of that name.
 
     :param name: the container's name.
     :param system: ``debian-12`` or ``debian-13``.
     :param systemd: whether systemd runs; without it, nothing in the desk can start a service.
+    :param with_docker: whether the distribution's Docker Engine is in the root already; bare otherwise.
     :param cached: whether the desk shares the lab's cache of downloads and images, and so has a fast cold start.
     :param say: called with a line before anything that takes long.
     """
@@ -37,7 +44,7 @@ def create(
         return client.containers.get(name)
     except NotFound:
         pass
-    tag = roots.image(system, roots.DESK, say)
+    tag = roots.image(system, roots.DESK + (roots.DOCKER[system] if with_docker else ""), say)
     say(f"starting the desk {name}")
     volumes = {f"{name}-docker": {"bind": "/var/lib/docker", "mode": "rw"}}
     volumes["/sys/fs/cgroup"] = {"bind": "/sys/fs/cgroup", "mode": "rw"}

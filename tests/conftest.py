@@ -1,0 +1,64 @@
+"""What the tiers share: Docker on this machine, the image of a desk, a registry that serves it, and desks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from docker.models.containers import Container
+
+from lab import desk, engine, registry
+from lab import image as built
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Say:
+    """A line on the terminal at once, whatever is captured: what takes minutes must not look like a hang."""
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def line(text: str) -> None:
+        terminal.write_line(f"  lab: {text}")
+
+    return line
+
+
+@pytest.fixture(scope="session")
+def docker_engine(say: Say) -> Iterator[None]:
+    """Docker on this machine, stopped again if it had to be started."""
+    if os.geteuid() != 0:
+        pytest.skip("desks are containers with rights of their own: run as root")
+    with engine.running(say):
+        yield
+
+
+@pytest.fixture(scope="session")
+def image(docker_engine: None, say: Say) -> str:
+    """The tag of the image of a desk, built by the project's own recipe."""
+    return built.image(say)
+
+
+@pytest.fixture(scope="session")
+def lab_registry(image: str, say: Say) -> Iterator[str]:
+    """The reference under which desks pull that image from a registry with TLS."""
+    registry.up(say)
+    try:
+        yield registry.push(image, say)
+    finally:
+        registry.down()
+
+
+@pytest.fixture(scope="module")
+def make_desk(docker_engine: None, say: Say) -> Iterator[Callable[..., Container]]:
+    """Make desks that go away after the module's last test."""
+    with ExitStack() as stack:
+
+        def make(name: str, system: str, **options: bool) -> Container:
+            desk.destroy(name)  # a killed run may have left one
+            stack.callback(desk.destroy, name)
+            return desk.create(name, system, say=say, **options)
+
+        yield make
