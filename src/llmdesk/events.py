@@ -127,7 +127,8 @@ def _phase(data: dict[str, Any]) -> str:
 def _ended(at: float, kind: str, data: dict[str, Any], text: str) -> TaskEnded:
     result = data.get("res") or {}
     outcome = _ENDS[kind]
-    if outcome == "ok" and result.get("changed"):
+    # Of a loop, the task's own end says whether anything changed.
+    if outcome == "ok" and result.get("changed") and kind != "runner_item_on_ok":
         outcome = "changed"
     if outcome == "failed" and data.get("ignore_errors"):
         outcome = "ignored"

@@ -20,7 +20,7 @@ options:
     description: The part of the desk.
     type: str
     required: true
-    choices: [docker, nvidia_runtime, image, account, container, models, verify]
+    choices: [docker, nvidia_runtime, image, account, container, models, settings, verify]
   wanted:
     description: What is wanted of that part; the roles' own variables show what each takes.
     type: dict
@@ -53,6 +53,7 @@ PARTS = {
     "account": plans.account_plan,
     "container": plans.container_plan,
     "models": model_plan.models_plan,
+    "settings": plans.settings_plan,
     "verify": plans.verify_plan,
 }
 
@@ -65,6 +66,7 @@ class FilterModule:
         return {
             "plan": plan,
             "preflight": plans.preflight,
+            "background_tasks": plans.background_tasks,
             "config_hash": plans.config_hash,
             "models_record": model_plan.models_record,
         }

@@ -95,8 +95,11 @@ class DockerSocket:
     def _decoded(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         response = self._send(method, path, data, {"Content-Type": "application/json"}, self._timeout)
-        text = response.read()
-        return json.loads(text) if text.strip() else None
+        try:
+            text = response.read()
+            return json.loads(text) if text.strip() else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DockerFailure(f"the answer to {path} broke off: {error}") from error
 
     def _send(
         self, method: str, path: str, body: Any, headers: dict[str, str], timeout: float
@@ -107,17 +110,17 @@ class DockerSocket:
                 method, path, body, headers, encode_chunked=body is not None and not isinstance(body, bytes)
             )
             response = connection.getresponse()
+            refusal = response.read().decode(errors="replace") if response.status >= 400 else None
         except PermissionError as error:
             raise DockerDenied(f"{self.path}: permission denied") from error
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise DockerUnreachable(f"{self.path}: nobody listens") from error
         except (OSError, http.client.HTTPException) as error:
             raise DockerFailure(f"{self.path}: {error or type(error).__name__}") from error
-        if response.status >= 400:
-            text = response.read().decode(errors="replace")
+        if refusal is not None:
             try:
-                message = json.loads(text)["message"]
+                message = json.loads(refusal)["message"]
             except (ValueError, KeyError, TypeError):
-                message = text.strip() or response.reason
+                message = refusal.strip() or response.reason
             raise DockerError(response.status, message)
         return response

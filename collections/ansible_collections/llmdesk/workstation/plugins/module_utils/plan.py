@@ -65,6 +65,11 @@ def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
             "Docker's socket may not be opened by this user. Run with become (-K asks for the sudo password), or add "
             "the user to the group docker."
         )
+    if desk["docker"]["state"] == "unknown":
+        errors.append(
+            f"Docker is there and does not answer: {desk['docker']['error']}. Restart it ('systemctl restart docker') "
+            "and run again."
+        )
     return errors
 
 
@@ -79,6 +84,9 @@ def docker_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
         return {"act": False, "do": "nothing", "reason": f"Docker {docker['version']} answers"}
     if docker["state"] == "stopped":
         return {"act": True, "do": "start", "reason": "Docker is installed and does not run"}
+    if docker["state"] in ("denied", "unknown"):
+        # There is one; a second beside it would break both.
+        return {"act": True, "do": "start", "reason": f"Docker is there and does not answer: {docker['error']}"}
     client = " (a client alone is no engine)" if docker["client"] else ""
     return {"act": True, "do": "install", "reason": f"there is no Docker Engine{client}"}
 
@@ -103,6 +111,16 @@ def nvidia_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def background_tasks(desk: dict[str, Any], wanted: str | bool) -> bool:
+    """Return whether the page may ask the model for titles, tags and follow-up questions.
+
+    :param wanted: ``auto`` (only with a GPU), or a truth value as YAML or an inventory spells it.
+    """
+    if str(wanted).lower() == "auto":
+        return bool(nvidia_plan(desk, {})["path"] != "cpu")
+    return str(wanted).lower() in ("true", "yes", "1")
+
+
 def _major(version: str | None) -> int:
     return int((version or "0").split(".")[0])
 
@@ -113,6 +131,8 @@ def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
     :param wanted: ``config_hash``, which covers the image as well.
     """
     container = desk["container"]
+    if desk["container_aside"]:
+        return {"act": True, "do": "adopt", "reason": "a run that took over a container was cut off"}
     if container is None:
         return {"act": True, "do": "create", "reason": "there is no container yet"}
     if not container["managed"]:
@@ -128,6 +148,27 @@ def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
     return {"act": False, "do": "nothing", "reason": "it runs as configured"}
 
 
+def settings_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide whether the running page has to be held to its settings.
+
+    :param wanted: ``config``, the settings.
+    :returns: also ``identity``, the hash of everything that the settings depend on.
+    """
+    identity = config_hash(
+        {
+            "container": (desk["container"] or {}).get("config_hash"),
+            "config": wanted["config"],
+            "models": {model["name"]: model["digest"] for model in desk["ollama"]["models"]},
+        }
+    )
+    plan = {"identity": identity}
+    if desk["account"]["state"] != "managed":
+        return dict(plan, act=False, reason=f"the account is {desk['account']['state']}")
+    if (desk["record"]["settings"] or {}).get("identity") == identity:
+        return dict(plan, act=False, reason="nothing has changed since they were last held")
+    return dict(plan, act=True, reason="page or models have changed since they were last held")
+
+
 def verify_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Decide whether the page has to be asked.
 
@@ -139,7 +180,14 @@ def verify_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     present = {model["name"]: model["digest"] for model in desk["ollama"]["models"]}
     model = wanted.get("model") or next((name for name in recorded if name in present), next(iter(present), ""))
     container = desk["container"] or {}
-    identity = config_hash({"container": container.get("config_hash"), "model": model, "digest": present.get(model)})
+    identity = config_hash(
+        {
+            "container": container.get("config_hash"),
+            "settings": (desk["record"]["settings"] or {}).get("identity"),
+            "model": model,
+            "digest": present.get(model),
+        }
+    )
     plan = {"model": model, "identity": identity}
     if wanted["ask"] == "never":
         return dict(plan, act=False, reason="asked only to report")

@@ -112,7 +112,7 @@ def daemon_json(text: str | None) -> dict[str, Any]:
     if text is None:
         return {"state": "absent", "error": None}
     try:
-        if not isinstance(json.loads(text or "{}"), dict):
+        if not isinstance(json.loads(text.strip() or "{}"), dict):
             return {"state": "invalid", "error": "it is not an object"}
     except ValueError as error:
         return {"state": "invalid", "error": str(error)}
@@ -124,6 +124,13 @@ def cdi_devices(text: str) -> list[str]:
 
     The files are YAML or JSON; the standard library reads no YAML, and only two keys are asked for.
     """
+    try:
+        specification = json.loads(text)
+        return [f"{specification['kind']}={device['name']}" for device in specification["devices"]]
+    except ValueError:
+        pass  # YAML
+    except (KeyError, TypeError):
+        return []
     kind = re.search(r'^\s*"?kind"?\s*:\s*"?([\w./-]+)', text, re.MULTILINE)
     names = re.findall(r'^\s*(?:-\s*)?"?name"?\s*:\s*"?([\w.:-]+)', text, re.MULTILINE)
     return [f"{kind.group(1)}={name}" for name in names] if kind else []

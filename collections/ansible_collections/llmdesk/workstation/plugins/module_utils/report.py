@@ -12,7 +12,7 @@ def desk_report(desk: dict[str, Any], chat: dict[str, Any], email: str) -> dict[
     :param desk: the desk facts.
     :param chat: the result of ``open_webui_chat`` in this run; empty where nothing was asked.
     :param email: the address the administrator signs in with.
-    :returns: ``address``, ``account``, ``model``, ``proof`` (None where there is none; ``fresh`` says whether it is of
+    :returns: ``address``, ``account``, ``image``, ``model``, ``proof`` (None where there is none; ``fresh`` says whether it is of
         this run), ``links`` and ``warnings``. Nothing in it is secret.
     """
     record = desk["record"]
@@ -24,6 +24,7 @@ def desk_report(desk: dict[str, Any], chat: dict[str, Any], email: str) -> dict[
             "state": desk["account"]["state"],
             "password_file": desk["account"]["password_file"],
         },
+        "image": {key: (record["image"] or {}).get(key) for key in ("reference", "source", "digest")},
         "model": _model(record["models"] or {}, proof),
         "proof": dict(proof, fresh=bool(chat.get("proof"))) if proof else None,
         "links": chat.get("links") or links(desk),
@@ -51,6 +52,12 @@ def warnings(desk: dict[str, Any]) -> list[str]:
         for name, entry in (desk["record"]["models"] or {}).items()
         if entry.get("fell_back")
     ]
+    image = desk["record"]["image"] or {}
+    for entry in image.get("tried") or []:
+        said.append(
+            f"The image {entry['source']} was not to be had ({entry['error']}): the desk runs one from another "
+            f"source ({image['source']})."
+        )
     if desk["account"]["state"] == "unmanaged":
         said.append(
             "The page has accounts that llmdesk did not make, so nothing can be proved through it. Give the "

@@ -43,6 +43,10 @@ options:
     description: Seconds that nvidia-smi may take.
     type: float
     default: 2
+  page_wait:
+    description: Seconds to wait for a page, and Ollama behind it, that was just started.
+    type: float
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -119,8 +123,8 @@ class Desk:
         asked = {
             "nvidia": self._nvidia,
             "docker": self._docker,
-            "ollama": self._ollama,
-            "page": self._page,
+            "ollama": lambda: self._waited(self._ollama, "answers"),
+            "page": lambda: self._waited(self._page, "ready"),
         }
         answers = side_by_side(asked)
         cpu = probe.cpu(read("/proc/cpuinfo") or "")
@@ -175,7 +179,7 @@ class Desk:
 
     @property
     def _record(self) -> dict[str, Any]:
-        return {part: self._recorded(part) for part in ("image", "models", "proof")}
+        return {part: self._recorded(part) for part in ("image", "models", "settings", "proof")}
 
     def _recorded(self, part: str) -> Any:
         path = os.path.join(self._wanted["state_dir"], part + ".json")
@@ -199,7 +203,7 @@ class Desk:
             "cdi": sorted({name for path in cdi_specifications() for name in probe.cdi_devices(read(path) or "")}),
             "error": None,
         }
-        found: dict[str, Any] = {"docker": docker, "container": None, "image": None, "volumes": []}
+        found: dict[str, Any] = {"docker": docker, "container": None, "container_aside": False, "image": None, "volumes": []}
         socket = DockerSocket(timeout=5.0)
         try:
             version = socket.get("/version")
@@ -216,6 +220,8 @@ class Desk:
             found["volumes"] = sorted(named & {"ollama", "open-webui"})
             inspected = self._found(socket, "/containers/" + self._wanted["container"] + "/json")
             found["container"] = probe.container(inspected) if inspected else None
+            aside = self._found(socket, "/containers/" + self._wanted["container"] + "-by-hand/json")
+            found["container_aside"] = aside is not None
             recorded = self._recorded("image")
             if recorded:
                 image = self._found(socket, "/images/" + recorded["id"] + "/json")
@@ -231,7 +237,8 @@ class Desk:
             if shutil.which("dockerd"):
                 docker.update(state="stopped", error=str(error))
         except DockerFailure as error:
-            docker.update(error=str(error))
+            # It is there and hangs or breaks off: not absent, or a second engine would be installed beside it.
+            docker.update(state="unknown", error=str(error))
             self._unknown.append(f"Docker: {error}")
         return found
 
@@ -250,21 +257,18 @@ class Desk:
         if tool is None:
             return []
         command = [tool, "--query-gpu=" + probe.NVIDIA_QUERY, "--format=csv,noheader,nounits"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
-            answer = subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=self._wanted["gpu_timeout"],
-                text=True,
-            )
+            said, _nothing = process.communicate(timeout=self._wanted["gpu_timeout"])
         except subprocess.TimeoutExpired:
+            # Not waited for: in a driver that hangs it cannot even be killed.
+            process.kill()
             self._unknown.append(f"nvidia-smi did not answer within {self._wanted['gpu_timeout']:g} s")
             return None
-        if answer.returncode != 0:
-            self._unknown.append(f"nvidia-smi failed: {answer.stdout.strip()[:200]}")
+        if process.returncode != 0:
+            self._unknown.append(f"nvidia-smi failed: {said.strip()[:200]}")
             return None
-        return probe.nvidia_gpus(answer.stdout)
+        return probe.nvidia_gpus(said)
 
     def _gpus(self, nvidia: list[dict[str, Any]] | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
         others = []
@@ -293,6 +297,15 @@ class Desk:
         if nvidia_on_the_bus:
             return others, {"state": "no_driver", "reason": "there is an NVIDIA card, but no nvidia-smi"}
         return others, {"state": "none", "reason": "there is no NVIDIA card"}
+
+    def _waited(self, ask: Callable[[], dict[str, Any]], state: str) -> dict[str, Any]:
+        """Return the answer once it has the state, or the last one when the time to wait is over."""
+        deadline = time.monotonic() + self._wanted["page_wait"]
+        while True:
+            answer = ask()
+            if answer["state"] == state or time.monotonic() >= deadline:
+                return answer
+            time.sleep(0.2)
 
     def _ollama(self) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self._wanted['ollama_port']}"
@@ -327,7 +340,9 @@ class Desk:
 
     def _ports(self, container: dict[str, Any] | None) -> dict[str, Any]:
         listening = {**probe.listeners(read("/proc/net/tcp6") or ""), **probe.listeners(read("/proc/net/tcp") or "")}
-        ours = {entry["host_port"] for entry in (container or {}).get("published", [])}
+        # One that does not run holds no port, whatever it would publish.
+        runs = container is not None and container["state"] in ("running", "paused", "restarting")
+        ours = {entry["host_port"] for entry in container["published"]} if container and runs else set()
         found: dict[str, Any] = {}
         for port in (self._wanted["port"], self._wanted["ollama_port"]):
             found[str(port)] = None
@@ -426,6 +441,7 @@ def main() -> None:
             "config_dir": {"type": "path", "default": "/etc/llmdesk"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
             "gpu_timeout": {"type": "float", "default": 2},
+            "page_wait": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
     )
