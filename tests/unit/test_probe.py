@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files and programs of desks, read as they really are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils import probe
+
+FIXTURES = Path(__file__).parent / "fixtures"
+CAPTURED = FIXTURES / "probe"
+MIB = 1024 * 1024
+
+
+def inspected(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FIXTURES / "docker" / f"{name}.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "distribution", "version", "codename", "family"),
+    [
+        ("debian-12", "debian", "12", "bookworm", "debian"),
+        ("debian-13", "debian", "13", "trixie", "debian"),
+        ("ubuntu-24.04", "ubuntu", "24.04", "noble", "debian"),
+        ("rocky-9", "rocky", "9.4", "", "redhat"),
+        ("arch", "arch", "", "", "arch"),
+        ("tumbleweed", "opensuse-tumbleweed", "20250801", "", "unknown"),
+    ],
+)
+def test_a_distribution_has_a_family(file: str, distribution: str, version: str, codename: str, family: str) -> None:
+    text = (CAPTURED / "os-release" / file).read_text()
+    assert probe.os_release(text) == {
+        "distribution": distribution,
+        "version": version,
+        "codename": codename,
+        "family": family,
+    }
+
+
+def test_a_machine_without_os_release_is_unknown() -> None:
+    assert probe.os_release("")["family"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "container", "flags", "kind"),
+    [
+        ("6.6.87.2-microsoft-standard-WSL2", False, ["hypervisor"], "wsl"),
+        ("4.4.0-19041-Microsoft", False, [], "wsl"),
+        ("6.6.87.2-microsoft-standard-WSL2", True, ["hypervisor"], "container"),
+        ("6.1.0-37-amd64", False, ["fpu", "hypervisor"], "vm"),
+        ("6.1.0-37-amd64", False, ["fpu"], "none"),
+    ],
+)
+def test_what_a_desk_runs_on(kernel: str, container: bool, flags: list[str], kind: str) -> None:
+    assert probe.virtualisation(kernel, container, flags) == kind
+
+
+@pytest.mark.parametrize(
+    ("first", "booted", "scripts", "manager"),
+    [
+        ("systemd", True, True, "systemd"),
+        ("systemd", True, False, "systemd"),
+        ("init", False, True, "sysvinit"),  # WSL without systemd
+        ("init", True, True, "sysvinit"),  # a folder left over says nothing
+        ("sh", False, False, "none"),
+    ],
+)
+def test_who_may_be_asked_to_start_a_daemon(first: str, booted: bool, scripts: bool, manager: str) -> None:
+    assert probe.service_manager(first, booted, scripts) == manager
+
+
+def test_cpus_are_counted_and_named() -> None:
+    found = probe.cpu((FIXTURES / "desk" / "wsl" / "cpuinfo").read_text())
+    assert (found["model"], found["cores"]) == ("13th Gen Intel(R) Core(TM) i7-13700K", 4)
+    assert {"avx2", "fma", "f16c", "hypervisor"} <= set(found["flags"])
+    assert "vnmi" not in found["flags"], "a flag of the line 'vmx flags'"
+
+
+def test_an_arm_cpu_has_no_model_name() -> None:
+    found = probe.cpu((CAPTURED / "cpuinfo-arm64").read_text())
+    assert (found["model"], found["cores"]) == ("unknown", 2)
+    assert "asimd" in found["flags"]
+
+
+def test_a_cpu_that_says_nothing_is_one_core() -> None:
+    assert probe.cpu("") == {"model": "unknown", "cores": 1, "flags": []}
+
+
+def test_memory_is_counted_in_bytes() -> None:
+    text = (FIXTURES / "desk" / "wsl" / "meminfo").read_text()
+    assert probe.memory(text) == {"total": 16256540 * 1024, "available": 15089472 * 1024}
+    assert probe.memory("") == {"total": 0, "available": 0}
+
+
+@pytest.mark.parametrize(
+    ("file", "gpus"),
+    [
+        ("one.csv", [("NVIDIA GeForce RTX 4070 Ti", 12282 * MIB, "560.94", "8.9")]),
+        (
+            "two.csv",
+            [
+                ("NVIDIA RTX A6000", 49140 * MIB, "570.86.15", "8.6"),
+                ("NVIDIA GeForce GTX 1050 Ti", 4096 * MIB, "570.86.15", "6.1"),
+            ],
+        ),
+        ("unified-memory.csv", [("NVIDIA GB10", None, "580.95.05", "12.1")]),
+        ("old-driver.csv", [("Tesla K80", 11441 * MIB, "450.119.03", None)]),
+        ("no-driver.txt", []),
+    ],
+)
+def test_cards_as_nvidia_smi_lists_them(file: str, gpus: list[tuple[str, int | None, str, str | None]]) -> None:
+    found = probe.nvidia_gpus((CAPTURED / "nvidia-smi" / file).read_text())
+    assert [(gpu["name"], gpu["vram"], gpu["driver"], gpu["compute"]) for gpu in found] == gpus
+    assert {gpu["vendor"] for gpu in found} <= {"nvidia"}
+
+
+def test_only_sockets_that_listen_take_a_port() -> None:
+    assert probe.listeners((CAPTURED / "net" / "tcp").read_text()) == {
+        11434: "41876",
+        3000: "41869",
+        53: "16301",
+        22: "18435",
+    }
+    assert probe.listeners((CAPTURED / "net" / "tcp6").read_text()) == {22: "18437", 8080: "52210"}
+    assert probe.listeners("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "error"),
+    [
+        (None, "absent", None),
+        ("", "valid", None),
+        ("\n", "valid", None),  # dockerd takes an empty file for no settings
+        ('{"data-root": "/srv/docker"}', "valid", None),
+        ('{"data-root": "/srv/docker",}', "invalid", "line 1 column 29"),
+        ('{"a": 1}\n{', "invalid", "line 2 column 1"),
+        ("[]", "invalid", "it is not an object"),
+    ],
+)
+def test_what_docker_would_say_to_its_settings(text: str | None, state: str, error: str | None) -> None:
+    found = probe.daemon_json(text)
+    assert found["state"] == state
+    assert (found["error"] is None) if error is None else (error in found["error"])
+
+
+@pytest.mark.parametrize(
+    ("file", "devices"),
+    [
+        (
+            "nvidia.yaml",
+            ["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-8a2e1f4c-5d35-6a2b-9a6f-6f1c7c0d8e11", "nvidia.com/gpu=all"],
+        ),
+        ("nvidia.json", ["nvidia.com/gpu=0", "nvidia.com/gpu=all"]),
+    ],
+)
+def test_devices_of_a_cdi_specification(file: str, devices: list[str]) -> None:
+    assert probe.cdi_devices((CAPTURED / "cdi" / file).read_text()) == devices
+
+
+@pytest.mark.parametrize("text", ["", "devices: []", "{}", "[1]", '{"kind": "nvidia.com/gpu"}'])
+def test_a_cdi_specification_without_devices(text: str) -> None:
+    assert probe.cdi_devices(text) == []
+
+
+def test_our_container() -> None:
+    found = probe.container(inspected("container"))
+    assert found == {
+        "id": "4c1d0e3f9b7a52e86d0c4f1b2a3958e7d6c5b4a39281706f5e4d3c2b1a09f8e7",
+        "name": "open-webui",
+        "state": "running",
+        "health": "healthy",
+        "image": "sha256:9f2c1b7e4d3a5c6b8e7f0a1d2c3b4e5f60718293a4b5c6d7e8f9a0b1c2d3e4f5",
+        "image_id": "sha256:9f2c1b7e4d3a5c6b8e7f0a1d2c3b4e5f60718293a4b5c6d7e8f9a0b1c2d3e4f5",
+        "managed": True,
+        "config_hash": "5f0c2d1e7b9a48c3d6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3",
+        "published": [
+            {"port": 11434, "host_ip": "127.0.0.1", "host_port": 11434},
+            {"port": 8080, "host_ip": "127.0.0.1", "host_port": 3000},
+        ],
+        "restart_policy": "always",
+        "started_at": "2026-05-30T09:41:08.103321871Z",
+    }
+
+
+def test_a_container_started_by_hand_is_not_ours() -> None:
+    found = probe.container(inspected("container-by-hand"))
+    assert (found["managed"], found["config_hash"], found["health"]) == (False, None, "none")
+    assert found["published"] == [{"port": 8080, "host_ip": "", "host_port": 3000}]
+
+
+def test_a_container_may_have_no_labels_ports_or_policy() -> None:
+    bare = inspected("container")
+    bare["Config"]["Labels"] = None
+    bare["HostConfig"].update(PortBindings={"8080/tcp": None, "53/udp": [{"HostIp": "", "HostPort": ""}]})
+    bare["HostConfig"].pop("RestartPolicy")
+    found = probe.container(bare)
+    assert (found["managed"], found["restart_policy"]) == (False, "no")
+    assert found["published"] == [{"port": 53, "host_ip": "", "host_port": 0}]
+
+
+@pytest.mark.parametrize(
+    ("onboarding", "volume", "password_file", "state"),
+    [
+        (True, True, True, "none"),
+        (None, False, True, "none"),
+        (None, True, True, "unknown"),
+        (False, True, True, "managed"),
+        (False, True, False, "unmanaged"),
+    ],
+)
+def test_the_administrators_account(onboarding: bool | None, volume: bool, password_file: bool, state: str) -> None:
+    assert probe.account(onboarding, volume, password_file) == state
