@@ -41,7 +41,11 @@ def links(desk: dict[str, Any]) -> list[dict[str, Any]]:
         "ollama": (ollama["state"] == "answers", ollama["state"]),
         "model": (bool(ollama["models"]), "no model"),
     }
-    return [{"name": name, "ok": ok, "error": "" if ok else state, "remedy": ""} for name, (ok, state) in seen.items()]
+    way = "Type './llmdesk up'." if desk["container"] is None else "'./llmdesk verify' says why."
+    return [
+        {"name": name, "ok": ok, "error": "" if ok else state, "remedy": "" if ok else way}
+        for name, (ok, state) in seen.items()
+    ]
 
 
 def warnings(desk: dict[str, Any]) -> list[str]:
