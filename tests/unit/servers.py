@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         if not reply.cut and not reply.silent:
             self.wfile.write(b"0\r\n\r\n")
 
-    do_GET = do_POST = do_DELETE = do_HEAD = respond  # noqa: N815
+    do_GET = do_POST = do_DELETE = do_HEAD = respond
 
     def log_message(self, *_arguments: Any) -> None:
         pass

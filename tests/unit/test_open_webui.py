@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(content).encode())
 
-    do_GET = do_POST = do_DELETE = respond  # noqa: N815
+    do_GET = do_POST = do_DELETE = respond
 
     def log_message(self, *_arguments: Any) -> None:
         pass

@@ -1,14 +1,204 @@
-"""Which image and which account a desk needs."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a desk needs, decided over its facts."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.module_utils.plan import account_plan, image_plan
+from ansible.errors import AnsibleFilterError
+from ansible_collections.llmdesk.workstation.plugins.filter.plan import FilterModule
+from ansible_collections.llmdesk.workstation.plugins.module_utils.plan import (
+    GIB,
+    account_plan,
+    background_tasks,
+    config_hash,
+    container_plan,
+    docker_plan,
+    image_plan,
+    nvidia_plan,
+    preflight,
+    settings_plan,
+    verify_plan,
+)
 
 SOURCES = [{"registry": "ghcr.io/open-webui/open-webui:ollama"}, {"build": True}]
 RECORD = {"id": "sha256:1", "reference": "ghcr.io/open-webui/open-webui:ollama", "wanted": SOURCES}
+CONTAINER = {
+    "state": "running",
+    "health": "healthy",
+    "managed": True,
+    "config_hash": "h",
+    "published": [{"port": 8080, "host_ip": "127.0.0.1", "host_port": 3000}],
+}
+MODEL = {"name": "smollm2:135m", "digest": "33ea", "size": 98363302}
+
+
+def desk(**changed: Any) -> dict[str, Any]:
+    """Return the facts of a desk where everything is right, but for what is changed."""
+    facts = {
+        "ports": {"3000": None, "11434": None},
+        "disk": [{"path": "/var/lib/docker", "mount": "/var", "available": 40 * GIB}],
+        "docker": {
+            "state": "running",
+            "version": "26.1.5",
+            "client": True,
+            "cdi": [],
+            "runtimes": ["runc"],
+            "error": None,
+            "daemon_json": {"state": "absent", "error": None, "path": "/etc/docker/daemon.json"},
+        },
+        "gpu": {"state": "none", "reason": "there is no NVIDIA card"},
+        "container": CONTAINER,
+        "container_aside": False,
+        "image": {"id": "sha256:1"},
+        "page": {"state": "ready"},
+        "ollama": {"state": "answers", "models": [MODEL]},
+        "account": {"state": "managed"},
+        "record": {"image": RECORD, "models": {}, "settings": None, "proof": None},
+    }
+    return {**facts, **changed}
+
+
+def docker(**changed: Any) -> dict[str, Any]:
+    return {**desk()["docker"], **changed}
+
+
+# --- Preflight ------------------------------------------------------------------------------------------------------
+
+PORTS = {"port": 3000, "ollama_port": 11434}
+STRANGER = {"owner": "nginx (pid 7)", "ours": False}
+
+
+def test_nothing_stands_in_the_way_of_a_desk_that_is_right() -> None:
+    assert preflight(desk(), PORTS) == []
+
+
+@pytest.mark.parametrize(
+    ("ports", "container", "words"),
+    [
+        ({"3000": STRANGER}, None, ["Port 3000 is taken by nginx (pid 7)", "--port 3080", "desk_port"]),
+        ({"11434": STRANGER}, None, ["Port 11434 is taken by nginx (pid 7)", "-e desk_ollama_port=11435"]),
+        ({"3000": STRANGER}, dict(CONTAINER, state="exited"), ["Port 3000 is taken by nginx (pid 7)"]),
+        ({"11434": STRANGER}, CONTAINER, ["Port 11434 is taken by nginx (pid 7)"]),
+        ({"3000": dict(STRANGER, ours=True)}, CONTAINER, []),
+        # docker-proxy of a container that is about to be replaced
+        ({"3000": dict(STRANGER, owner="docker-proxy (pid 9)")}, CONTAINER, []),
+    ],
+)
+def test_a_taken_port(ports: dict[str, Any], container: Any, words: list[str]) -> None:
+    errors = preflight(desk(ports=ports, container=container), PORTS)
+    assert len(errors) == bool(words)
+    assert all(word in errors[0] for word in words)
+
+
+@pytest.mark.parametrize(
+    ("free", "image", "models", "needed"),
+    [
+        (14, None, [], 15),
+        (15, None, [], None),
+        (11, None, [MODEL], 12),
+        (2, {"id": "sha256:1"}, [], 3),
+        (0, {"id": "sha256:1"}, [MODEL], None),
+    ],
+)
+def test_a_full_disk(free: int, image: Any, models: list[Any], needed: int | None) -> None:
+    disk = [{"path": "/var/lib/docker", "mount": "/var", "available": free * GIB}]
+    errors = preflight(desk(disk=disk, image=image, ollama={"state": "answers", "models": models}), PORTS)
+    assert len(errors) == (needed is not None)
+    if needed:
+        assert f"/var has {free}.0 GiB free" in errors[0]
+        assert f"need {needed} GiB under /var/lib/docker" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"daemon_json": {"state": "invalid", "error": "line 3", "path": "/etc/docker/daemon.json"}},
+            "/etc/docker/daemon.json is not valid JSON: line 3",
+        ),
+        ({"state": "denied", "error": "permission denied"}, "group docker"),
+        ({"state": "unknown", "error": "timed out"}, "does not answer: timed out"),
+    ],
+)
+def test_docker_stands_in_the_way(changed: dict[str, Any], words: str) -> None:
+    errors = preflight(desk(docker=docker(**changed)), PORTS)
+    assert len(errors) == 1
+    assert words in errors[0]
+
+
+def test_everything_that_stands_in_the_way_is_said_at_once() -> None:
+    broken = desk(
+        ports={"3000": STRANGER, "11434": STRANGER},
+        container=None,
+        image=None,
+        disk=[{"path": "/var/lib/docker", "mount": "/", "available": 0}],
+        docker=docker(state="denied", daemon_json={"state": "invalid", "error": "x", "path": "/p"}),
+    )
+    assert len(preflight(broken, PORTS)) == 5
+
+
+# --- Docker and the GPU ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "act", "do", "reason"),
+    [
+        ({}, False, "nothing", "Docker 26.1.5 answers"),
+        ({"state": "stopped"}, True, "start", "does not run"),
+        ({"state": "absent", "client": False}, True, "install", "there is no Docker Engine"),
+        ({"state": "absent"}, True, "install", "a client alone is no engine"),
+        ({"state": "denied", "error": "permission denied"}, True, "start", "permission denied"),
+        ({"state": "unknown", "error": "timed out"}, True, "start", "timed out"),
+    ],
+)
+def test_docker(changed: dict[str, Any], act: bool, do: str, reason: str) -> None:
+    plan = docker_plan(desk(docker=docker(**changed)), {})
+    assert (plan["act"], plan["do"]) == (act, do)
+    assert reason in plan["reason"]
+
+
+CARD = {"state": "ok", "reason": "RTX A6000, driver 570"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "changed", "path", "reason"),
+    [
+        (desk()["gpu"], {"cdi": ["nvidia.com/gpu=all"]}, "cpu", "there is no NVIDIA card"),
+        ({"state": "unknown", "reason": "nvidia-smi hangs"}, {}, "cpu", "nvidia-smi hangs"),
+        (CARD, {"cdi": ["nvidia.com/gpu=all"], "runtimes": ["nvidia", "runc"]}, "cdi", "offered by CDI"),
+        (CARD, {"cdi": ["nvidia.com/gpu=all"], "version": "24.0.7", "runtimes": ["nvidia"]}, "gpus", "runtime"),
+        (CARD, {"cdi": ["nvidia.com/gpu=all"], "version": "20.10.24+dfsg1"}, "cpu", "Container Toolkit"),
+        (CARD, {"cdi": ["vendor.com/net=all"]}, "cpu", "Container Toolkit"),
+        (CARD, {"cdi": ["nvidia.com/gpu=all"], "version": None}, "cpu", "Container Toolkit"),
+    ],
+)
+def test_the_way_to_the_gpu(gpu: Any, changed: dict[str, Any], path: str, reason: str) -> None:
+    plan = nvidia_plan(desk(gpu=gpu, docker=docker(**changed)), {})
+    assert plan["path"] == path
+    assert reason in plan["reason"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpu", "on"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        (True, False, True),
+        ("True", False, True),
+        ("yes", False, True),
+        (False, True, False),
+        ("false", True, False),
+        ("no", True, False),
+    ],
+)
+def test_background_tasks_wait_for_a_gpu_unless_told(wanted: str | bool, gpu: bool, on: bool) -> None:
+    facts = desk(gpu=CARD, docker=docker(runtimes=["nvidia"])) if gpu else desk()
+    assert background_tasks(facts, wanted) is on
+
+
+# --- Image, account, container --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -42,3 +232,133 @@ def test_image(record: Any, present: Any, upgrade: bool, act: bool, reason: str)
 def test_account(state: str, container: Any, given: bool, act: bool) -> None:
     plan = account_plan({"account": {"state": state}, "container": container}, {"password_given": given})
     assert plan["act"] is act
+
+
+@pytest.mark.parametrize(
+    ("changed", "do"),
+    [
+        ({}, "nothing"),
+        ({"container_aside": True}, "adopt"),
+        ({"container_aside": True, "container": None}, "adopt"),
+        ({"container": None}, "create"),
+        ({"container": dict(CONTAINER, managed=False)}, "adopt"),
+        ({"container": dict(CONTAINER, config_hash="other")}, "replace"),
+        ({"container": dict(CONTAINER, config_hash="other", state="exited")}, "replace"),
+        ({"container": dict(CONTAINER, state="exited")}, "start"),
+        ({"container": dict(CONTAINER, state="created")}, "start"),
+        ({"container": dict(CONTAINER, health="unhealthy")}, "restart"),
+        ({"container": dict(CONTAINER, health="starting")}, "nothing"),
+        ({"ollama": {"state": "silent", "models": []}}, "restart"),
+        ({"ollama": {"state": "silent", "models": []}, "page": {"state": "starting"}}, "nothing"),
+    ],
+)
+def test_container(changed: dict[str, Any], do: str) -> None:
+    plan = container_plan(desk(**changed), {"config_hash": "h"})
+    assert plan["do"] == do
+    assert plan["act"] is (do != "nothing")
+    assert plan["reason"]
+
+
+def test_a_configuration_has_one_hash_in_any_order() -> None:
+    one = config_hash({"environment": {"A": "1", "B": "2"}, "ports": ["a", "b"]})
+    assert one == config_hash({"ports": ["a", "b"], "environment": {"B": "2", "A": "1"}})
+    assert one != config_hash({"ports": ["b", "a"], "environment": {"B": "2", "A": "1"}})
+    assert len(one) == 64
+
+
+# --- Settings and proof ---------------------------------------------------------------------------------------------
+
+
+def recorded(part: str, value: Any) -> dict[str, Any]:
+    return {**desk()["record"], part: value}
+
+
+def test_settings_are_held_once() -> None:
+    wanted = {"config": {"ui.enable_signup": False}}
+    first = settings_plan(desk(), wanted)
+    assert first["act"] is True
+    held = desk(record=recorded("settings", {"identity": first["identity"]}))
+    assert settings_plan(held, wanted)["act"] is False
+
+
+@pytest.mark.parametrize(
+    ("changed", "config"),
+    [
+        ({"container": dict(CONTAINER, config_hash="other")}, {}),
+        ({"ollama": {"state": "answers", "models": [dict(MODEL, digest="other")]}}, {}),
+        ({"ollama": {"state": "answers", "models": []}}, {}),
+        ({"container": None}, {}),
+        ({}, {"ui.enable_signup": True}),
+    ],
+)
+def test_settings_are_held_again_after_a_change(changed: dict[str, Any], config: dict[str, Any]) -> None:
+    identity = settings_plan(desk(), {"config": {}})["identity"]
+    now = desk(record=recorded("settings", {"identity": identity}), **changed)
+    assert settings_plan(now, {"config": config})["act"] is True
+
+
+@pytest.mark.parametrize("state", ["none", "unknown", "unmanaged"])
+def test_settings_of_a_foreign_page_are_left_alone(state: str) -> None:
+    assert settings_plan(desk(account={"state": state}), {"config": {}})["act"] is False
+
+
+@pytest.mark.parametrize(
+    ("ask", "account", "proved", "act"),
+    [
+        ("changed", "managed", False, True),
+        ("changed", "managed", True, False),
+        ("changed", "unmanaged", False, False),
+        ("always", "managed", True, True),
+        ("always", "unmanaged", True, True),
+        ("never", "managed", False, False),
+    ],
+)
+def test_when_the_page_is_asked(ask: str, account: str, proved: bool, act: bool) -> None:
+    identity = verify_plan(desk(), {"ask": "always"})["identity"]
+    record = recorded("proof", {"identity": identity} if proved else None)
+    assert verify_plan(desk(account={"state": account}, record=record), {"ask": ask})["act"] is act
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"container": dict(CONTAINER, config_hash="other")},
+        {"ollama": {"state": "answers", "models": [dict(MODEL, digest="other")]}},
+    ],
+)
+def test_a_proof_ends_with_what_it_is_about(changed: dict[str, Any]) -> None:
+    identity = verify_plan(desk(), {"ask": "always"})["identity"]
+    now = desk(record=recorded("proof", {"identity": identity}), **changed)
+    assert verify_plan(now, {"ask": "changed"})["act"] is True
+
+
+def test_a_proof_ends_when_the_settings_were_held_anew() -> None:
+    identity = verify_plan(desk(), {"ask": "always"})["identity"]
+    record = {**recorded("proof", {"identity": identity}), "settings": {"identity": "other"}}
+    assert verify_plan(desk(record=record), {"ask": "changed"})["act"] is True
+
+
+@pytest.mark.parametrize(
+    ("wanted", "models", "present", "model"),
+    [
+        ("qwen3:4b", {}, [MODEL], "qwen3:4b"),
+        ("", {"llama3.2:3b": {"model": "llama3.2:3b"}}, [MODEL], "smollm2:135m"),
+        ("", {"llama3.2:3b": {"model": "smollm2:135m"}}, [dict(MODEL, name="a:1"), MODEL], "smollm2:135m"),
+        ("", None, [dict(MODEL, name="a:1"), MODEL], "a:1"),
+        ("", {}, [], ""),
+    ],
+)
+def test_which_model_is_asked(wanted: str, models: Any, present: list[Any], model: str) -> None:
+    facts = desk(record=recorded("models", models), ollama={"state": "answers", "models": present})
+    assert verify_plan(facts, {"ask": "always", "model": wanted})["model"] == model
+
+
+# --- As tasks ask it ------------------------------------------------------------------------------------------------
+
+
+def test_tasks_ask_for_a_part_by_its_name() -> None:
+    filters = FilterModule().filters()
+    assert filters["plan"](desk(), "docker") == docker_plan(desk(), {})
+    assert filters["plan"](desk(), "container", {"config_hash": "h"})["do"] == "nothing"
+    with pytest.raises(AnsibleFilterError, match="no part 'dokcer'"):
+        filters["plan"](desk(), "dokcer")

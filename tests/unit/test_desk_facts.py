@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at machines of many kinds: their files in a folder, their Docker and their page as real servers."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils import docker_socket as docker_client
+from ansible_collections.llmdesk.workstation.plugins.modules import desk_facts
+
+from tests.unit.servers import Answer, Reply, UnixSocket, as_json, docker_socket, loopback
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SMI = FIXTURES / "probe" / "nvidia-smi"
+MIB = 1024 * 1024
+
+KERNEL = "6.1.0-37-amd64"
+WSL_KERNEL = "6.6.87.2-microsoft-standard-WSL2"
+
+
+class Machine:
+    """A machine whose whole file system lies in one folder; the module believes that it is ``/``."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.kernel = KERNEL
+        self.wanted: dict[str, Any] = {
+            "container": "open-webui",
+            "port": 1,  # where nobody listens
+            "ollama_port": 1,
+            "state_dir": "/var/lib/llmdesk",
+            "config_dir": "/etc/llmdesk",
+            "cache_dir": "/var/cache/llmdesk",
+            "gpu_timeout": 5,
+            "page_wait": 0,
+        }
+        path = SimpleNamespace(
+            join=os.path.join,
+            basename=os.path.basename,
+            dirname=os.path.dirname,
+            exists=lambda name: os.path.exists(self.at(name)),
+            isdir=lambda name: os.path.isdir(self.at(name)),
+            ismount=lambda name: name == "/",
+            realpath=lambda name: os.path.realpath(self.at(name)),
+        )
+        own = SimpleNamespace(
+            path=path,
+            readlink=lambda name: os.readlink(self.at(name)),
+            statvfs=lambda name: os.statvfs(self.at(name)),
+        )
+        read = desk_facts.read
+        monkeypatch.setattr(desk_facts, "os", own)
+        monkeypatch.setattr(desk_facts, "read", lambda name: read(self.at(name)))
+        monkeypatch.setattr(desk_facts, "glob", SimpleNamespace(glob=self._glob))
+        monkeypatch.setattr(desk_facts, "shutil", SimpleNamespace(which=self._which))
+        names = SimpleNamespace(
+            release=lambda: self.kernel, machine=lambda: "x86_64", node=lambda: "desk", python_version=lambda: "3.11.2"
+        )
+        monkeypatch.setattr(desk_facts, "platform", names)
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        monkeypatch.setattr(docker_client, "DEFAULT_SOCKET", self.at("/var/run/docker.sock"))
+        root.joinpath("var/run").mkdir(parents=True)
+
+    def at(self, name: str) -> str:
+        return str(self.root) + name
+
+    def has(self, name: str, text: str = "") -> None:
+        path = Path(self.at(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def runs(self, name: str, script: str) -> None:
+        self.has(name, "#!/bin/sh\n" + script)
+        Path(self.at(name)).chmod(0o755)
+
+    def is_a(self, kind: str, first_process: str) -> None:
+        for file, name in (
+            ("os-release", "/etc/os-release"),
+            ("cpuinfo", "/proc/cpuinfo"),
+            ("meminfo", "/proc/meminfo"),
+        ):
+            self.has(name, (FIXTURES / "desk" / kind / file).read_text())
+        self.has("/proc/1/comm", first_process + "\n")
+        for file in ("tcp", "tcp6"):
+            self.has("/proc/net/" + file, (FIXTURES / "probe" / "net" / file).read_text())
+
+    def has_card(self, slot: str, vendor: str, device: str, driver: str, **more: str) -> None:
+        folder = f"/sys/bus/pci/devices/{slot}"
+        for name, text in {"class": "0x030000", "vendor": vendor, "device": device, **more}.items():
+            self.has(f"{folder}/{name}", text + "\n")
+        Path(self.at(f"/sys/bus/pci/drivers/{driver}")).mkdir(parents=True, exist_ok=True)
+        Path(self.at(f"{folder}/driver")).symlink_to(self.at(f"/sys/bus/pci/drivers/{driver}"))
+
+    def docker(self, answers: dict[str, Answer]) -> AbstractContextManager[UnixSocket]:
+        return docker_socket(Path(self.at("/var/run/docker.sock")), answers)
+
+    def look(self) -> dict[str, Any]:
+        return desk_facts.Desk(self.wanted).look()
+
+    def _glob(self, pattern: str) -> list[str]:
+        return [found[len(str(self.root)) :] for found in glob.glob(self.at(pattern))]
+
+    def _which(self, name: str) -> str | None:
+        folders = os.pathsep.join(self.at(folder) for folder in ("/usr/sbin", "/usr/bin"))
+        return shutil.which(self.at(name) if "/" in name else name, path=folders)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    found = Machine(tmp_path / "root", monkeypatch)
+    found.is_a("debian", "systemd")
+    return found
+
+
+def engine(**changed: Any) -> dict[str, Answer]:
+    """Return what a Docker Engine with our container answers."""
+    answers: dict[str, Answer] = {
+        "GET /version": Reply(body=(FIXTURES / "docker" / "version.json").read_text()),
+        "GET /info": Reply(body=(FIXTURES / "docker" / "info.json").read_text()),
+        "GET /volumes": Reply(body=(FIXTURES / "docker" / "volumes.json").read_text()),
+        "GET /containers/open-webui/json": Reply(body=(FIXTURES / "docker" / "container.json").read_text()),
+    }
+    return {**answers, **changed}
+
+
+# --- The system -----------------------------------------------------------------------------------------------------
+
+
+def test_a_native_debian(machine: Machine) -> None:
+    machine.has("/run/systemd/system/.keep")
+    desk = machine.look()
+    assert desk["schema"] == 1
+    assert desk["system"] == {
+        "distribution": "debian",
+        "version": "12",
+        "codename": "bookworm",
+        "family": "debian",
+        "kernel": KERNEL,
+        "architecture": "x86_64",
+        "hostname": "desk",
+        "virtualisation": "vm",
+    }
+    assert (desk["service_manager"], desk["wsl"], desk["unknown"]) == ("systemd", None, [])
+    assert desk["cpu"]["cores"] == 2
+    assert set(desk["cpu"]["flags"]) == {"avx", "avx2", "f16c", "fma", "avx512f"}
+    assert desk["memory"]["total"] > desk["memory"]["available"] > 0
+    assert [disk["path"] for disk in desk["disk"]] == ["/var/lib/docker", "/var/lib/llmdesk", "/var/cache/llmdesk"]
+    assert all(disk["mount"] == "/" and disk["total"] >= disk["available"] > 0 for disk in desk["disk"])
+
+
+@pytest.mark.parametrize(("booted", "manager"), [(True, "systemd"), (False, "sysvinit")])
+def test_a_distribution_in_wsl(machine: Machine, booted: bool, manager: str) -> None:
+    machine.is_a("wsl", "systemd" if booted else "init")
+    machine.kernel = WSL_KERNEL
+    machine.runs("/usr/sbin/service", "")
+    machine.has("/etc/init.d/docker")
+    machine.has("/mnt/wsl/docker-desktop/cli-tools/usr/bin/docker")
+    if booted:
+        machine.has("/run/systemd/system/.keep")
+    desk = machine.look()
+    assert desk["system"]["virtualisation"] == "wsl"
+    assert desk["wsl"] == {"version": 2, "systemd": booted, "docker_desktop": True}
+    assert desk["service_manager"] == manager
+
+
+@pytest.mark.parametrize("mark", ["/.dockerenv", "/run/.containerenv"])
+def test_a_container(machine: Machine, mark: str) -> None:
+    machine.is_a("debian", "sh")
+    machine.has(mark)
+    desk = machine.look()
+    assert (desk["system"]["virtualisation"], desk["service_manager"]) == ("container", "none")
+
+
+# --- The GPU --------------------------------------------------------------------------------------------------------
+
+
+def test_no_gpu(machine: Machine) -> None:
+    machine.has("/sys/bus/pci/devices/0000:00:02.0/class", "0x020000\n")  # a network card
+    machine.has("/sys/bus/pci/devices/0000:00:02.0/vendor", "0x10de\n")
+    desk = machine.look()
+    assert desk["gpus"] == []
+    assert desk["gpu"] == {"state": "none", "reason": "there is no NVIDIA card"}
+
+
+@pytest.mark.parametrize("tool", ["/usr/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"])
+def test_an_nvidia_card_is_asked_through_its_tool(machine: Machine, tool: str) -> None:
+    machine.runs(tool, f'printf "%s\\n" "$*" > {machine.at("/asked")}; cat {SMI / "two.csv"}')
+    desk = machine.look()
+    assert [gpu["vram"] for gpu in desk["gpus"]] == [49140 * MIB, 4096 * MIB]
+    assert desk["gpu"] == {"state": "ok", "reason": "NVIDIA RTX A6000, driver 570.86.15"}
+    asked = Path(machine.at("/asked")).read_text()
+    assert asked == "--query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits\n"
+
+
+def test_an_nvidia_card_without_its_driver(machine: Machine) -> None:
+    machine.has_card("0000:01:00.0", "0x10de", "0x2786", "nouveau")
+    desk = machine.look()
+    assert desk["gpus"] == []
+    assert desk["gpu"] == {"state": "no_driver", "reason": "there is an NVIDIA card, but no nvidia-smi"}
+
+
+def test_a_tool_that_fails_is_quoted(machine: Machine) -> None:
+    machine.runs("/usr/bin/nvidia-smi", f"cat {SMI / 'no-driver.txt'}; exit 9")
+    desk = machine.look()
+    assert desk["gpu"]["state"] == "unknown"
+    assert "couldn't communicate with the NVIDIA driver" in desk["gpu"]["reason"]
+    assert desk["unknown"] == [desk["gpu"]["reason"]]
+
+
+def test_a_tool_that_hangs_is_not_waited_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.runs("/usr/bin/nvidia-smi", "exec sleep 60")
+    machine.wanted["gpu_timeout"] = 0.1
+    started: list[subprocess.Popen[str]] = []
+
+    class Unkillable(subprocess.Popen[str]):
+        """A process inside a driver's call that never returns: no signal reaches it."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(desk_facts.subprocess, "Popen", Unkillable)
+    try:
+        desk = machine.look()
+    finally:
+        for process in started:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    assert desk["gpu"] == {"state": "unknown", "reason": "nvidia-smi did not answer within 0.1 s"}
+    assert desk["took_ms"] < 10_000
+
+
+def test_an_amd_card_says_its_memory_in_sys(machine: Machine) -> None:
+    machine.has_card("0000:03:00.0", "0x1002", "0x744c", "amdgpu", mem_info_vram_total="25753026560")
+    machine.has_card("0000:00:02.0", "0x8086", "0x4680", "i915")
+    desk = machine.look()
+    assert sorted(desk["gpus"], key=lambda gpu: str(gpu["vendor"])) == [
+        {"vendor": "amd", "name": "amd 0x744c", "vram": 25753026560, "driver": "amdgpu", "compute": None},
+        {"vendor": "intel", "name": "intel 0x4680", "vram": None, "driver": "i915", "compute": None},
+    ]
+    assert desk["gpu"]["state"] == "none"
+
+
+# --- Docker ---------------------------------------------------------------------------------------------------------
+
+
+def test_docker_is_absent(machine: Machine) -> None:
+    machine.runs("/usr/bin/docker", "")  # a client alone is no engine
+    desk = machine.look()
+    assert (desk["docker"]["state"], desk["docker"]["client"], desk["container"]) == ("absent", True, None)
+    assert desk["docker"]["daemon_json"] == {"state": "absent", "error": None, "path": "/etc/docker/daemon.json"}
+    assert desk["account"]["state"] == "none"
+
+
+def test_docker_is_stopped(machine: Machine) -> None:
+    machine.runs("/usr/sbin/dockerd", "")
+    desk = machine.look()
+    assert desk["docker"]["state"] == "stopped"
+    assert "nobody listens" in desk["docker"]["error"]
+
+
+def test_docker_may_not_be_asked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(docker_client._SocketConnection, "connect", refuse)
+    assert machine.look()["docker"]["state"] == "denied"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(500, '{"message": "containerd is gone"}'), Reply(body='{"Version":', cut=True)],
+    ids=["an error", "a broken answer"],
+)
+def test_docker_that_gives_no_answer_is_not_absent(machine: Machine, reply: Reply) -> None:
+    with machine.docker(engine(**{"GET /version": reply})):
+        desk = machine.look()
+    assert desk["docker"]["state"] == "unknown", "absent would mean to install a second one beside it"
+    assert desk["unknown"] == ["Docker: " + desk["docker"]["error"]]
+
+
+def test_docker_runs(machine: Machine) -> None:
+    info = json.loads((FIXTURES / "docker" / "info.json").read_text())
+    info["Runtimes"]["nvidia"] = {"path": "nvidia-container-runtime"}
+    info["DockerRootDir"] = "/srv/docker"
+    machine.has("/etc/cdi/nvidia.yaml", (FIXTURES / "probe" / "cdi" / "nvidia.yaml").read_text())
+    machine.has("/var/run/cdi/nvidia.json", (FIXTURES / "probe" / "cdi" / "nvidia.json").read_text())
+    with machine.docker(engine(**{"GET /info": as_json(info)})):
+        desk = machine.look()
+    docker = desk["docker"]
+    assert (docker["state"], docker["version"], docker["api_version"]) == ("running", "20.10.24+dfsg1", "1.41")
+    assert (docker["storage_driver"], docker["root"]) == ("overlay2", "/srv/docker")
+    assert "nvidia" in docker["runtimes"]
+    assert docker["cdi"] == [
+        "nvidia.com/gpu=0",
+        "nvidia.com/gpu=GPU-8a2e1f4c-5d35-6a2b-9a6f-6f1c7c0d8e11",
+        "nvidia.com/gpu=all",
+    ]
+    assert desk["disk"][0]["path"] == "/srv/docker"
+    assert desk["volumes"] == ["ollama", "open-webui"], "and nobody else's"
+    assert desk["container"]["managed"] is True
+    assert desk["image"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "state"), [('{"live-restore": true}', "valid"), ('{"live-restore": true,}', "invalid")]
+)
+def test_dockers_settings_are_read(machine: Machine, text: str, state: str) -> None:
+    machine.has("/etc/docker/daemon.json", text)
+    assert machine.look()["docker"]["daemon_json"]["state"] == state
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_recorded_image_is_looked_for(machine: Machine, gone: bool) -> None:
+    image = json.loads((FIXTURES / "docker" / "image.json").read_text())
+    machine.has("/var/lib/llmdesk/image.json", json.dumps({"id": image["Id"], "reference": "ghcr.io/x/y:z"}))
+    answers = {} if gone else {f"GET /images/{image['Id']}/json": as_json(image)}
+    with machine.docker(engine(**answers)):
+        found = machine.look()["image"]
+    expected = {"reference": "ghcr.io/x/y:z", "id": image["Id"], "created": "2026-05-21T16:24:48.127310982Z"}
+    assert found == (None if gone else expected)
+
+
+def test_there_is_no_container(machine: Machine) -> None:
+    missing = as_json({"message": "No such container: open-webui"}, 404)
+    with machine.docker(engine(**{"GET /containers/open-webui/json": missing})):
+        desk = machine.look()
+    assert (desk["docker"]["state"], desk["container"]) == ("running", None)
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_take_over_that_was_cut_off_is_seen(machine: Machine, aside: bool) -> None:
+    by_hand = Reply(body=(FIXTURES / "docker" / "container-by-hand.json").read_text())
+    answers: dict[str, Any] = {"GET /containers/open-webui-by-hand/json": by_hand} if aside else {}
+    with machine.docker(engine(**answers)):
+        assert machine.look()["container_aside"] is aside
+
+
+# --- Page, Ollama, account ------------------------------------------------------------------------------------------
+
+TAGS = {
+    "models": [
+        {
+            "name": "smollm2:135m",
+            "model": "smollm2:135m",
+            "modified_at": "2026-05-30T09:44:02.391845032Z",
+            "size": 98363302,
+            "digest": "33ea2b5c8d7f12a1c3f0e9a6b4d8e7f1029384756afbecdd0e1f2a3b4c5d6e7f",
+            "details": {
+                "parent_model": "",
+                "format": "gguf",
+                "family": "llama",
+                "families": ["llama"],
+                "parameter_size": "134.52M",
+                "quantization_level": "Q4_1",
+            },
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(("tags", "count"), [(TAGS, 1), ({"models": None}, 0), ({"models": []}, 0)])
+def test_ollama_answers(machine: Machine, tags: Any, count: int) -> None:
+    answers: dict[str, Answer] = {"GET /api/version": as_json({"version": "0.32.15"}), "GET /api/tags": as_json(tags)}
+    with loopback(answers) as server:
+        machine.wanted["ollama_port"] = server.server_port
+        ollama = machine.look()["ollama"]
+    assert (ollama["state"], ollama["version"], len(ollama["models"])) == ("answers", "0.32.15", count)
+    assert all(set(model) == {"name", "digest", "size"} for model in ollama["models"])
+
+
+@pytest.mark.parametrize("reply", [Reply(200, "Ollama is running"), as_json([]), Reply(200, "{", cut=True)])
+def test_something_else_on_ollamas_port(machine: Machine, reply: Reply) -> None:
+    with loopback({"GET /api/version": reply, "GET /api/tags": reply}) as server:
+        machine.wanted["ollama_port"] = server.server_port
+        ollama = machine.look()["ollama"]
+    assert ollama["state"] == "silent"
+    assert ollama["error"]
+
+
+def test_nobody_listens(machine: Machine) -> None:
+    desk = machine.look()
+    assert (desk["page"]["state"], desk["ollama"]["state"]) == ("silent", "silent")
+    assert "refused" in desk["page"]["error"]
+
+
+CONFIG = {"status": True, "name": "Open WebUI", "version": "0.12.4", "default_locale": "", "features": {"auth": True}}
+
+
+@pytest.mark.parametrize(
+    ("ready", "config", "state", "onboarding"),
+    [
+        (as_json({"status": True}), dict(CONFIG, onboarding=True), "ready", True),
+        (as_json({"status": True}), CONFIG, "ready", False),
+        (as_json({"detail": "Not ready"}, 503), CONFIG, "starting", None),
+        (Reply(200, "<!doctype html>"), CONFIG, "silent", None),
+    ],
+)
+def test_the_page(machine: Machine, ready: Reply, config: Any, state: str, onboarding: bool | None) -> None:
+    with loopback({"GET /ready": ready, "GET /api/config": as_json(config)}) as server:
+        machine.wanted["port"] = server.server_port
+        page = machine.look()["page"]
+    assert (page["state"], page["onboarding"]) == (state, onboarding)
+
+
+def test_a_page_that_was_just_started_is_waited_for(machine: Machine) -> None:
+    looks: list[int] = []
+
+    def ready(_body: Any) -> Reply:
+        looks.append(1)
+        return as_json({"status": True}) if len(looks) > 1 else as_json({"detail": "Not ready"}, 503)
+
+    answers: dict[str, Answer] = {
+        "GET /ready": ready,
+        "GET /api/config": as_json(CONFIG),
+        "GET /api/version": as_json({"version": "0.32.15"}),
+        "GET /api/tags": as_json(TAGS),
+    }
+    with loopback(answers) as server:
+        machine.wanted.update(port=server.server_port, ollama_port=server.server_port, page_wait=30)
+        assert machine.look()["page"]["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("volume", "password_file", "onboarding", "state"),
+    [
+        (False, False, None, "none"),
+        (True, True, None, "unknown"),
+        (True, True, False, "managed"),
+        (True, False, False, "unmanaged"),
+        (True, True, True, "none"),
+    ],
+)
+def test_the_account(machine: Machine, volume: bool, password_file: bool, onboarding: bool | None, state: str) -> None:
+    if password_file:
+        machine.has("/etc/llmdesk/admin_password", "secret\n")
+    with ExitStack() as servers:
+        if volume:
+            servers.enter_context(machine.docker(engine()))
+        if onboarding is not None:
+            answers: dict[str, Answer] = {
+                "GET /ready": as_json({"status": True}),
+                "GET /api/config": as_json(dict(CONFIG, onboarding=onboarding)),
+            }
+            machine.wanted["port"] = servers.enter_context(loopback(answers)).server_port
+        desk = machine.look()
+    assert desk["account"] == {
+        "state": state,
+        "password_file": "/etc/llmdesk/admin_password",
+        "password_file_exists": password_file,
+    }
+    assert "secret" not in json.dumps(desk)
+
+
+# --- Ports and records ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("container", "ours"),
+    [(None, False), ("container", True), ("container-by-hand", True), ("container-stopped", False)],
+)
+def test_whose_a_port_is(machine: Machine, container: str | None, ours: bool) -> None:
+    machine.wanted.update(port=3000)
+    machine.has("/proc/4242/comm", "docker-proxy\n")
+    machine.has("/proc/4242/fd/.keep")
+    Path(machine.at("/proc/4242/fd/7")).symlink_to("socket:[41869]")
+    reply = (
+        Reply(404, "{}") if container is None else Reply(body=(FIXTURES / "docker" / f"{container}.json").read_text())
+    )
+    with machine.docker(engine(**{"GET /containers/open-webui/json": reply})):
+        ports = machine.look()["ports"]
+    assert ports == {"3000": {"owner": "docker-proxy (pid 4242)", "ours": ours}, "1": None}
+
+
+def test_the_owner_of_a_port_may_be_hidden(machine: Machine) -> None:
+    machine.wanted.update(port=8080)
+    assert machine.look()["ports"]["8080"] == {"owner": "another process", "ours": False}
+
+
+def test_what_earlier_runs_recorded(machine: Machine) -> None:
+    machine.has("/var/lib/llmdesk/models.json", '{"llama3.2:3b": {"model": "smollm2:135m"}}\n')
+    machine.has("/var/lib/llmdesk/proof.json", "{")
+    desk = machine.look()
+    assert desk["record"] == {
+        "image": None,
+        "models": {"llama3.2:3b": {"model": "smollm2:135m"}},
+        "settings": None,
+        "proof": None,
+    }
+    assert len(desk["unknown"]) == 1
+    assert desk["unknown"][0].startswith("/var/lib/llmdesk/proof.json is not JSON")
+
+
+def test_everything_is_asked_side_by_side() -> None:
+    barrier = threading.Barrier(2, timeout=5)  # each ends only when the other has begun
+    asked: dict[str, Callable[[], Any]] = {"a": barrier.wait, "b": barrier.wait}
+    assert set(desk_facts.side_by_side(asked)) == {"a", "b"}
