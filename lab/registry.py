@@ -38,55 +38,68 @@ http:
 
 def up(say: Callable[[str], None]) -> Container:
     """Start the registry, or return the one that runs."""
+    return serve(NAME, HOST, START, {"/etc/docker/registry/config.yml": CONFIG}, say)
+
+
+def serve(name: str, host: str, start: str, files: dict[str, bytes], say: Callable[[str], None]) -> Container:
+    """Start a container with docker-registry in it, or return the one of that name.
+
+    :param name: the container's name, and that of the volume with what it stores.
+    :param host: the host name that its certificate is for.
+    :param start: the shell script that it runs; it serves plain on port 5000 as well.
+    :param files: more files, path to content.
+    :param say: called with a line before anything that takes long.
+    """
     from lab import desk
 
     client = docker.from_env()
     try:
-        container = client.containers.get(NAME)
+        container = client.containers.get(name)
         container.start()
     except NotFound:
         tag = roots.image("debian-12", roots.REGISTRY, say)
-        say(f"starting the registry {HOST}")
+        say(f"starting the registry {host}")
         container = client.containers.create(
             tag,
-            ["sh", "-c", START],
-            name=NAME,
+            ["sh", "-c", start],
+            name=name,
             init=True,
             labels={desk.LABEL: "registry"},
             ports={"5000/tcp": ("127.0.0.1", 0)},
-            volumes={NAME: {"bind": "/var/lib/registry", "mode": "rw"}},
+            volumes={name: {"bind": "/var/lib/registry", "mode": "rw"}},
         )
-        certificate, key = authority.certificate(HOST)
+        certificate, key = authority.certificate(host)
         desk.put(container, "/tls.crt", certificate)
         desk.put(container, "/tls.key", key, 0o600)
-        desk.put(container, "/etc/docker/registry/config.yml", CONFIG)
+        for path, content in files.items():
+            desk.put(container, path, content)
         container.start()
-    _await(push_address())
+    _await(push_address(name))
     return container
 
 
-def down() -> None:
-    """Remove the registry and everything in it."""
+def down(name: str = NAME) -> None:
+    """Remove a registry and everything in it."""
     client = docker.from_env()
     try:
-        client.containers.get(NAME).remove(force=True)
-        client.volumes.get(NAME).remove()
+        client.containers.get(name).remove(force=True)
+        client.volumes.get(name).remove()
     except NotFound:
         pass
 
 
-def address() -> str | None:
-    """Return the registry's address for desks, None where it does not run."""
+def address(name: str = NAME) -> str | None:
+    """Return a registry's address for desks, None where it does not run."""
     try:
-        container = docker.from_env().containers.get(NAME)
+        container = docker.from_env().containers.get(name)
     except NotFound:
         return None
     return container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] or None
 
 
-def push_address() -> str:
-    """Return the registry's address for this machine's Docker."""
-    container = docker.from_env().containers.get(NAME)
+def push_address(name: str = NAME) -> str:
+    """Return a registry's address for this machine's Docker."""
+    container = docker.from_env().containers.get(name)
     container.reload()
     return f"127.0.0.1:{container.attrs['NetworkSettings']['Ports']['5000/tcp'][0]['HostPort']}"
 

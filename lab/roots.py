@@ -14,7 +14,7 @@ from lab import cache
 
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 DESK = "systemd,systemd-sysv,dbus,sudo,python3,ca-certificates,iproute2,curl,procps"
-REGISTRY = "docker-registry,ca-certificates,curl"
+REGISTRY = "docker-registry,nginx-light,ca-certificates,curl"
 DOCKER = {"debian-12": ",docker.io,iptables", "debian-13": ",docker.io,docker-cli,iptables"}
 
 
