@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import Build, cpu_flags, desk_cpu_flags
+
 from lab import cache
 from lab.engine import REPOSITORY
 

@@ -19,6 +19,7 @@ Say = Callable[[str], None]
 def say(request: pytest.FixtureRequest) -> Say:
     """A line on the terminal at once, whatever is captured: what takes minutes must not look like a hang."""
     terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    assert terminal is not None
 
     def line(text: str) -> None:
         terminal.write_line(f"  lab: {text}")

@@ -50,7 +50,7 @@ class Person:
     def __init__(self, machine: Container, user: str, say: Callable[[str], None]) -> None:
         self.machine = machine
         self.user = user
-        self._say = say
+        self.say = say
         if user != "root":
             desk.run(machine, f"id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}")
         self.home = desk.run(machine, f"getent passwd {user} | cut -d: -f6").strip()
@@ -69,9 +69,9 @@ class Person:
     def begins(self, command: str) -> subprocess.Popen[str]:
         """Start a command in the clone, with a pipe for its output and no input."""
         shell = f"cd {self.clone} 2>/dev/null; {command}"
+        enter = ["docker", "exec", "--user", self.user, "--env", f"HOME={self.home}", str(self.machine.name)]
         return subprocess.Popen(
-            ["docker", "exec", "--user", self.user, "--env", f"HOME={self.home}", str(self.machine.name)]
-            + ["bash", "-c", shell],
+            [*enter, "bash", "-c", shell],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,7 +88,7 @@ class Person:
                 lines.append(line)
                 if time.monotonic() - spoken > SPEAK:
                     spoken = time.monotonic()
-                    self._say(f"{self.machine.name}: {line.strip()[:110]}")
+                    self.say(f"{self.machine.name}: {line.strip()[:110]}")
         return Typed(process.returncode, "".join(lines))
 
     @contextlib.contextmanager
