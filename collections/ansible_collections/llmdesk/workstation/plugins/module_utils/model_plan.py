@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 LIBRARY = "registry.ollama.ai"
+HUBS = ("hf.co", "huggingface.co", "modelscope.cn", "www.modelscope.cn")  # whose models have a page each
 
 # What people write, after walk-throughs that spelled it so, and the tag that exists.
 SPELLINGS = {"llama:3b": "llama3.2:3b", "llama:1b": "llama3.2:1b"}
@@ -52,6 +53,15 @@ def registry(name: str) -> str:
     """Return the host, and the port where one is written, that a name is pulled from."""
     parts = canonical(name).split("/")
     return parts[0] if len(parts) == 3 else LIBRARY
+
+
+def tags(name: str) -> str:
+    """Return the address where a person finds the tags of a model."""
+    path = canonical(name).rpartition(":")[0].split("/")
+    if len(path) < 3:
+        return f"https://ollama.com/{'/'.join(path if len(path) == 2 else ['library', *path])}/tags"
+    host, *rest = path
+    return f"https://{host}/{'/'.join(rest) if host in HUBS else '/'.join(['v2', *rest, 'tags/list'])}"
 
 
 def note(name: str) -> str:

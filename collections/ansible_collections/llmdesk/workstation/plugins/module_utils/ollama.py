@@ -10,11 +10,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 BLOCK = 1024 * 1024
+
+# Seconds that Ollama may be silent while it hashes what it has fetched: 50 GB on a slow disk. Asked again before it is
+# through, it would believe the file by its name.
+VERIFYING = 1800.0
 
 
 class OllamaError(Exception):
@@ -46,11 +50,11 @@ class Ollama:
 
     def version(self) -> str:
         """Return the server's version."""
-        return str(self._json("GET", "/api/version")["version"])
+        return str(self._get("/api/version", "version"))
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Return the models that are here, by name, each with ``digest`` and ``size`` in bytes."""
-        found = self._json("GET", "/api/tags")["models"] or []
+        found = self._get("/api/tags", "models") or []
         return {model["name"]: {"digest": model["digest"], "size": model["size"]} for model in found}
 
     def delete(self, name: str) -> None:
@@ -61,7 +65,7 @@ class Ollama:
         """Give a model a second name; the blobs are shared."""
         self._send("POST", "/api/copy", {"source": source, "destination": destination}).read()
 
-    def pull(self, name: str) -> Iterator[dict[str, Any]]:
+    def pull(self, name: str) -> Generator[dict[str, Any], None, None]:
         """Yield the lines of a pull; ends normally only after ``success``.
 
         :raises OllamaTransient: worth another try, which resumes.
@@ -111,14 +115,17 @@ class Ollama:
         finally:
             connection.close()
 
-    def _stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        response = self._send("POST", path, body)
+    def _stream(self, path: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        connection = self._connection()
+        response = self._answer(connection, "POST", path, body)
         line: dict[str, Any] = {}
         try:
             for text in response:
                 line = json.loads(text)
                 if "error" in line:
                     raise _kind(line["error"])
+                if str(line.get("status")).startswith("verifying") and connection.sock:
+                    connection.sock.settimeout(VERIFYING)
                 yield line
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise OllamaTransient(f"the answer broke off: {error}") from error
@@ -127,8 +134,13 @@ class Ollama:
         if line.get("status") != "success":
             raise OllamaTransient("the answer ended without 'success'")
 
-    def _json(self, method: str, path: str, body: Any = None) -> Any:
-        return json.loads(self._send(method, path, body).read())
+    def _get(self, path: str, key: str) -> Any:
+        try:
+            return json.loads(self._send("GET", path).read())[key]
+        except (OSError, http.client.HTTPException) as error:
+            raise OllamaUnreachable(f"the answer broke off: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise OllamaError(f"what answers {path} at {self._address.geturl()} is not Ollama") from error
 
     def _connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(
@@ -136,15 +148,19 @@ class Ollama:
         )
 
     def _send(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
-        connection = self._connection()
+        return self._answer(self._connection(), method, path, body)
+
+    @staticmethod
+    def _answer(connection: http.client.HTTPConnection, method: str, path: str, body: Any) -> http.client.HTTPResponse:
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"Content-Type": "application/json"})
             response = connection.getresponse()
+            refusal = response.read().decode(errors="replace") if response.status >= 400 else None
         except (OSError, http.client.HTTPException) as error:
             raise OllamaUnreachable(str(error)) from error
-        if response.status >= 400:
-            raise _kind(_error(response.read().decode(errors="replace")) or f"HTTP {response.status}")
+        if refusal is not None:
+            raise _kind(_error(refusal) or f"HTTP {response.status}")
         return response
 
 

@@ -11,6 +11,8 @@ description:
   - A pull counts only when the stream ended with C(success) and the model is listed afterwards; errors that come under
     HTTP 200 are seen. C(changed) is the difference of the digests before and after.
   - Sources are tried in order. A registry that does not answer costs five seconds, not minutes.
+  - A registry that answers that it has no such model is no registry that cannot be reached. The other sources are
+    still tried; the demo model does not stand in for a name that may be misspelled.
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
@@ -39,7 +41,9 @@ options:
         description: The file's sha256, in hex; required with O(sources[].file).
         type: str
       demo:
-        description: The demo model C(smollm2:135m) out of a package, which proves a desk where no hub can be reached.
+        description:
+          - The demo model C(smollm2:135m) out of a package, which proves a desk where no hub can be reached.
+          - Passed over where a source before it answered that it has no such model.
         type: bool
   url:
     description: Address of the Ollama server.
@@ -54,7 +58,7 @@ options:
     type: float
     default: 5
   stall_timeout:
-    description: Seconds without any progress after which a pull is broken off and resumed.
+    description: Seconds without a byte after which a pull is broken off and resumed; Ollama itself waits for ever.
     type: float
     default: 60
   retries:
@@ -118,6 +122,7 @@ note:
   type: str
 """
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -137,6 +142,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan imp
     canonical,
     note,
     registry,
+    tags,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
     Ollama,
@@ -154,6 +160,10 @@ class SourceFailed(Exception):
     """A source did not bring the model; the next one may."""
 
 
+class NoSuchModel(SourceFailed):
+    """A registry was reached and has no model of this name: an answer, not a failure of the network."""
+
+
 class Model:
     """One model on one server."""
 
@@ -164,6 +174,7 @@ class Model:
         self._ollama = Ollama(module.params["url"], module.params["stall_timeout"])
         self._progress = Progress(module.params["progress_file"])
         self._tried: list[dict[str, str]] = []
+        self._denied = False
 
     def ensure(self) -> dict[str, Any]:
         """Bring or remove the model and return the module's result.
@@ -183,6 +194,8 @@ class Model:
             after = dict(before, **{self._name: {"digest": f"of {first}", "size": None}})
             return self._result(before, after, self._name, first)
         for source in sources:
+            if source.get("demo") and self._denied and self._name != DEMO["name"]:
+                continue  # It would hide a misspelled name behind another model.
             try:
                 name = self._bring(source)
                 after = self._models()
@@ -190,8 +203,14 @@ class Model:
                     raise SourceFailed(f"Ollama said success, and does not list {name}")
                 return self._result(before, after, name, self._spelled(source))
             except (SourceFailed, OllamaError, OSError) as error:
+                self._denied |= isinstance(error, NoSuchModel)
                 self._tried.append({"source": self._spelled(source), "error": str(error)})
-        raise OllamaError("; ".join(f"{entry['source']}: {entry['error']}" for entry in self._tried))
+        raise OllamaError("; ".join(self._failures()))
+
+    def _failures(self) -> Iterator[str]:
+        for entry in self._tried:
+            own = entry["source"] == self._name  # which the message begins with anyhow
+            yield entry["error"] if own else f"{entry['source']}: {entry['error']}"
 
     def _models(self) -> dict[str, Any]:
         """Return what is there; a container that was just started is given a moment."""
@@ -232,14 +251,15 @@ class Model:
         self._reach(registry(name))
         for left in range(self._wanted["retries"], -1, -1):
             try:
-                self._follow(name, self._ollama.pull(name))
+                with contextlib.closing(self._ollama.pull(name)) as lines:
+                    self._follow(name, lines)
                 break
             except OllamaTransient as error:
                 if not left:
                     raise SourceFailed(f"{error}, {self._wanted['retries'] + 1} times") from error
             except OllamaError as error:
                 if "file does not exist" in str(error):
-                    raise SourceFailed(f"{registry(name)} has no {name}; look the tag up on its page") from error
+                    raise NoSuchModel(f"{registry(name)} has no such model; its tags stand at {tags(name)}") from error
                 raise
         if name != self._name:
             self._ollama.copy(name, self._name)
@@ -271,12 +291,20 @@ class Model:
 
     def _follow(self, name: str, lines: Iterator[dict[str, Any]]) -> None:
         layers: dict[str, tuple[int, int]] = {}
+        # Ollama goes on to send lines while nothing comes, so that silence alone never ends a pull that hangs.
+        moved = time.monotonic()
+        before: tuple[str, int | None] = ("", None)
         for line in lines:
             if "total" in line:
                 layers[line["digest"]] = (line.get("completed", 0), line["total"])
             completed = sum(done for done, _total in layers.values()) if layers else None
             total = sum(total for _done, total in layers.values()) if layers else None
             self._progress.report(name, completed, total, detail="" if "total" in line else line.get("status", ""))
+            now, state = time.monotonic(), (line.get("status", ""), completed)
+            if state != before:
+                moved, before = now, state
+            elif now - moved > self._wanted["stall_timeout"]:
+                raise OllamaTransient(f"no byte came for {self._wanted['stall_timeout']:g} s")
 
     def _create(self, name: str, path: str, digest: str) -> str:
         size = os.path.getsize(path)
@@ -316,8 +344,12 @@ class Model:
         apt = self._module.get_bin_path("apt-get")
         if apt is None:
             raise SourceFailed("pip is missing; install it with the distribution's package manager")
+        environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+        # A machine that was just set up may have no package lists. One repository out of order need not matter.
+        with contextlib.suppress(SourceFailed):
+            self._run([apt, "update"], "reading the package lists", environment, None)
         command = [apt, "install", "--yes", "--no-install-recommends", "python3-pip"]
-        self._run(command, "installing python3-pip", dict(os.environ, DEBIAN_FRONTEND="noninteractive"), None)
+        self._run(command, "installing python3-pip", environment, None)
 
     def _download(self, requirement: str, folder: str) -> None:
         environment = dict(os.environ, TMPDIR=folder)
