@@ -63,7 +63,9 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
         teller = Teller(task_vars.get("inventory_hostname", "?"), self._task.get_name())
         file, said = shlex.quote(results_file), shlex.quote(progress)
         command = f"touch {said}.lease; cat {said} 2>/dev/null; echo; echo {MARK}; cat {file}"
-        while True:
+        # A worker outlives a controller that was killed, and would hold the lease until the module is through.
+        controller = os.getppid()
+        while os.getppid() == controller:
             answer = self._low_level_execute_command(command)
             if answer["rc"] != 0:
                 return {"failed": True, "msg": f"The desk stopped answering: {answer['stderr'].strip()}"}
@@ -75,6 +77,8 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
                 return result
             teller.tell(_decoded(report))
             time.sleep(POLL)
+        self._low_level_execute_command(f"rm -f {said}.lease")
+        return {"failed": True, "msg": "The run was killed; run it again to carry on."}
 
 
 class Teller:

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module ollama_model, run by the real Ansible, on the real Ollama, which pulls from a real registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import DEMO
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from lab import authority, cache, desk, models
+from lab.engine import REPOSITORY
+
+NAME = "llmdesk-test-ollama"
+TINY = "tiny:1"
+THERE = f"{models.HOST}/library/{TINY}"
+DEAD = "dead.lab.test/library/tiny:1"
+# The last address of Docker's own network: nobody has it, and nobody outside of this machine is asked.
+NOBODY = "172.17.255.254"
+TOTAL = int(DEMO["size"])
+
+Say = Callable[[str], None]
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
+    """Return the first answer of a condition that is true."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
+        time.sleep(0.05)
+    return answer
+
+
+class Ollama:
+    """A server in a container of its own."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        container.reload()
+        port = container.attrs["NetworkSettings"]["Ports"]["11434/tcp"][0]["HostPort"]
+        self.url = f"http://127.0.0.1:{port}"
+
+    def models(self) -> dict[str, str]:
+        with urllib.request.urlopen(f"{self.url}/api/tags", timeout=10) as response:
+            return {model["name"]: model["digest"] for model in json.load(response)["models"]}
+
+    def answers(self) -> bool:
+        with suppress(OSError):
+            return self.models() is not None
+        return False
+
+    def pulls_ended(self) -> int:
+        return self.container.logs().decode().count('"/api/pull"')
+
+    def forget(self) -> None:
+        desk.run(self.container, "rm -rf /root/.ollama/models/*")
+
+
+@pytest.fixture(scope="module")
+def registry(docker_engine: None, say: Say) -> Iterator[Container]:
+    models.down()  # a killed run may have left one
+    try:
+        container = models.up(say)
+        models.push(f"library/{TINY}", models.demo())
+        yield container
+    finally:
+        models.down()
+
+
+@pytest.fixture(scope="module")
+def server(image: str, registry: Container, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ollama]:
+    trusted = tmp_path_factory.mktemp("ollama") / "ca.crt"
+    trusted.write_bytes(authority.trusted())
+    remove()
+    container = docker.from_env().containers.run(
+        image,
+        ["ollama", "serve"],
+        name=NAME,
+        detach=True,
+        init=True,
+        environment={"OLLAMA_HOST": "0.0.0.0", "SSL_CERT_FILE": "/lab-ca.crt"},
+        extra_hosts={models.HOST: str(models.address())},
+        ports={"11434/tcp": ("127.0.0.1", 0)},
+        volumes={str(trusted): {"bind": "/lab-ca.crt"}, NAME: {"bind": "/root/.ollama"}},
+    )
+    try:
+        running = Ollama(container)
+        until(running.answers, "Ollama answers")
+        yield running
+    finally:
+        remove()
+
+
+def remove() -> None:
+    """Remove the server with everything it has."""
+    client = docker.from_env()
+    with suppress(NotFound):
+        client.containers.get(NAME).remove(force=True)
+    with suppress(NotFound):
+        client.volumes.get(NAME).remove()
+
+
+@pytest.fixture
+def ollama(server: Ollama) -> Iterator[Ollama]:
+    """A server without models, and a registry that serves as fast as it can."""
+    server.forget()
+    models.limit(None)
+    yield server
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of ansible-playbook ended: its exit code, the module's result, and everything that was printed."""
+
+    rc: int
+    result: dict[str, Any]
+    printed: str
+
+
+class Ansible:
+    """Runs a play of one task on this machine, where the lab's names are known as they are on a desk."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.home = home
+        self._url = url
+        self._hosts = home / "hosts"
+        own = Path("/etc/hosts").read_text()
+        self._hosts.write_text(f"{own}\n{models.address()} {models.HOST}\n{NOBODY} dead.lab.test\n")
+
+    def start(self, arguments: dict[str, Any], *options: str, callback: str = "ansible.posix.json") -> Any:
+        """Start ansible-playbook with a task of the module."""
+        task = {"name": "Hold the model", "llmdesk.workstation.ollama_model": {"url": self._url, **arguments}}
+        playbook = self.home / f"play-{arguments['name'].replace('/', '-')}.json"
+        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+        # In a mount namespace of its own: the machine's /etc/hosts stays as it is.
+        inside = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(self._hosts)]
+        return subprocess.Popen(
+            [*inside, str(Path(sys.executable).with_name("ansible-playbook")), str(playbook), *options],
+            cwd=REPOSITORY,
+            env={
+                **os.environ,
+                "HOME": str(self.home),
+                "ANSIBLE_REMOTE_TMP": str(self.home / "tmp"),
+                "ANSIBLE_ASYNC_DIR": str(self.home / "async"),
+                "ANSIBLE_STDOUT_CALLBACK": callback,
+                "ANSIBLE_NOCOLOR": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, process: Any) -> Ended:
+        """Wait for the end and read the result."""
+        printed, _ = process.communicate(timeout=120)
+        document, _end = json.JSONDecoder().raw_decode(printed, f"\n{printed}".index("\n{"))
+        result = document["plays"][0]["tasks"][0]["hosts"]["localhost"]
+        return Ended(process.returncode, result, printed)
+
+    def __call__(self, name: str, *options: str, **more: Any) -> Ended:
+        return self.finish(self.start({"name": name, **more}, *options))
+
+
+@pytest.fixture
+def ansible(ollama: Ollama, tmp_path: Path) -> Ansible:
+    return Ansible(tmp_path, ollama.url)
+
+
+@pytest.fixture
+def file() -> dict[str, str]:
+    return {"file": str(models.demo()), "sha256": DEMO["sha256"]}
+
+
+def sent(registry: Container) -> int:
+    """Return the bytes that the registry has sent since it was started."""
+    return int(desk.run(registry, "cat /sys/class/net/eth0/statistics/tx_bytes"))
+
+
+def fetched(ollama: Ollama) -> int:
+    """Return the bytes of a model that are there, of a pull that is under way."""
+    # Its file is sparse and has its full length from the beginning.
+    used = desk.run(ollama.container, "du --block-size=1 /root/.ollama/models/blobs/*-partial 2> /dev/null || echo 0")
+    return int(used.split()[0])
+
+
+def test_a_file_becomes_a_model_once(ansible: Ansible, ollama: Ollama, file: dict[str, str]) -> None:
+    first = ansible("own:1", sources=[file])
+    assert (first.rc, first.result["changed"], first.result["source"]) == (0, True, file["file"])
+    assert first.result["model"]["digest"] == ollama.models()["own:1"]
+    second = ansible("own:1", sources=[file])
+    assert (second.rc, second.result["changed"], second.result["model"]) == (0, False, first.result["model"])
+
+
+def test_a_file_with_another_sha256_changes_nothing(ansible: Ansible, ollama: Ollama, file: dict[str, str]) -> None:
+    ended = ansible("own:1", sources=[{**file, "sha256": "0" * 64}])
+    assert ended.rc == 2
+    assert ended.result["msg"] == (
+        f"own:1 could not be had: {file['file']}: the sha256 of {file['file']} is {DEMO['sha256']}, not {'0' * 64}; "
+        "nothing was changed."
+    )
+    assert ollama.models() == {}
+
+
+def test_the_demo_stands_in_where_nobody_answers_and_that_is_said(ansible: Ansible, ollama: Ollama) -> None:
+    folder = str(cache.folder("desk"))
+    ended = ansible(TINY, sources=[{"name": DEAD}, {"demo": True}], cache_dir=folder, connect_timeout=1)
+    assert (ended.rc, ended.result["fell_back"], ended.result["model"]["name"]) == (0, True, DEMO["name"])
+    assert [entry["source"] for entry in ended.result["tried"]] == [DEAD]
+    assert "dead.lab.test" in ended.result["tried"][0]["error"]
+    assert list(ollama.models()) == [DEMO["name"]]
+
+
+def test_a_dead_registry_costs_seconds_and_the_next_one_serves(ansible: Ansible, ollama: Ollama) -> None:
+    ended = ansible(TINY, sources=[{"name": DEAD}, {"name": THERE}], connect_timeout=1)
+    assert (ended.rc, ended.result["source"], ended.result["fell_back"]) == (0, THERE, False)
+    assert [entry["source"] for entry in ended.result["tried"]] == [DEAD]
+    assert list(ollama.models()) == [TINY]  # under the name that was asked for, and no other
+
+
+def test_a_tag_that_does_not_exist_is_one_clear_error(ansible: Ansible, ollama: Ollama) -> None:
+    ended = ansible(f"{models.HOST}/library/tiny:nope", sources=[{"name": f"{THERE[:-1]}nope"}, {"demo": True}])
+    assert ended.rc == 2
+    assert ended.result["msg"] == (
+        f"{models.HOST}/library/tiny:nope could not be had: {models.HOST} has no such model; "
+        f"its tags stand at https://{models.HOST}/v2/library/tiny/tags/list."
+    )
+    assert ollama.models() == {}
+
+
+def test_the_spelling_of_the_walk_through_is_understood_and_noted(ansible: Ansible, file: dict[str, str]) -> None:
+    ended = ansible("llama:3b", sources=[file])
+    assert (ended.rc, ended.result["model"]["name"]) == (0, "llama3.2:3b")
+    assert ended.result["note"] == "llama:3b is no tag that exists; llama3.2:3b was meant and is used"
+
+
+def test_check_mode_says_what_it_would_do_and_absent_does_it(
+    ansible: Ansible, ollama: Ollama, file: dict[str, str]
+) -> None:
+    would = ansible("own:1", "--check", "--diff", sources=[file])
+    assert (would.rc, would.result["changed"], ollama.models()) == (0, True, {})
+    assert would.result["diff"]["before"] == {"own:1": None}
+    ansible("own:1", sources=[file])
+    there = ollama.models()
+    would = ansible("own:1", "--check", "--diff", state="absent")
+    assert (would.rc, would.result["changed"], ollama.models()) == (0, True, there)
+    assert (would.result["diff"]["before"]["own:1"]["digest"], would.result["diff"]["after"]) == (
+        there["own:1"],
+        {"own:1": None},
+    )
+    assert (ansible("own:1", state="absent").result["changed"], ollama.models()) == (True, {})
+    assert ansible("own:1", state="absent").result["changed"] is False
+
+
+def test_a_pull_tells_how_far_it_is_while_it_runs(ansible: Ansible, ollama: Ollama) -> None:
+    models.limit("8m")
+    process = ansible.start({"name": THERE}, callback="default")
+    seen = []
+    for line in process.stdout:
+        if line.startswith(f"localhost | {THERE}: ") and " MB (" in line:
+            # Live: said while the bytes were still coming.
+            seen.append((float(line.split()[3]), fetched(ollama)))
+    assert process.wait(timeout=60) == 0
+    assert len(seen) >= 2
+    assert [said for said, _there in seen] == sorted(said for said, _there in seen)
+    assert all(0 < said < TOTAL / 1e6 and 0 < there < TOTAL for said, there in seen)
+    assert list(ollama.models()) == [THERE]
+
+
+def test_a_pull_that_was_cut_off_is_carried_on_by_the_next_run(
+    ansible: Ansible, ollama: Ollama, registry: Container
+) -> None:
+    models.limit("16m")
+    process = ansible.start({"name": THERE, "stall_timeout": 2, "retries": 0})
+    until(lambda: fetched(ollama) > 30_000_000, "a third of the model is there")
+    with cut_off():
+        broken = ansible.finish(process)
+    assert broken.rc == 2
+    assert broken.result["msg"] == f"{THERE} could not be had: no byte came for 2 s, 1 times."
+    assert ollama.models() == {}
+    before = sent(registry)
+    whole = ansible(THERE)
+    assert (whole.rc, whole.result["changed"]) == (0, True)
+    assert sent(registry) - before < TOTAL - 20_000_000
+
+
+@contextmanager
+def cut_off() -> Iterator[None]:
+    models.cut()
+    try:
+        yield
+    finally:
+        models.mend()
+
+
+def test_a_registry_that_falls_silent_is_asked_again_in_the_same_run(ansible: Ansible, ollama: Ollama) -> None:
+    models.limit("16m")
+    before = ollama.pulls_ended()
+    process = ansible.start({"name": THERE, "stall_timeout": 2, "retries": 5})
+    until(lambda: fetched(ollama) > 30_000_000, "a third of the model is there")
+    models.freeze()
+    try:
+        until(lambda: ollama.pulls_ended() > before, "the pull was broken off")
+    finally:
+        models.thaw()
+    ended = ansible.finish(process)
+    assert (ended.rc, ended.result["changed"]) == (0, True), ended.printed
+    assert list(ollama.models()) == [THERE]
+
+
+def test_two_pulls_at_once_share_one_download(ansible: Ansible, ollama: Ollama, registry: Container) -> None:
+    models.limit("16m")
+    before = sent(registry)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _number: ansible(THERE), range(2)))
+    assert [(ended.rc, ended.result["model"]["digest"]) for ended in both] == [(0, ollama.models()[THERE])] * 2
+    assert sent(registry) - before < 1.5 * TOTAL
+
+
+@pytest.mark.parametrize("killed", ["the controller", "the controller and its workers"])
+def test_a_killed_run_leaves_nothing_at_work_and_the_next_one_finishes(
+    ansible: Ansible, ollama: Ollama, killed: str
+) -> None:
+    models.limit("2m")
+    process = ansible.start({"name": THERE})
+    until(lambda: fetched(ollama) > 2_000_000, "the pull is under way")
+    whole = at_work("ansible-playbook", ansible.home)
+    for pid in [process.pid] if killed == "the controller" else whole:
+        os.kill(pid, signal.SIGKILL)
+    if killed != "the controller":
+        # Nobody tells the module. What it looks at grows old within 30 s, here at once.
+        (lease,) = ansible.home.glob("tmp/*/progress.lease")
+        os.utime(lease, (0, 0))
+    process.wait()
+    until(lambda: not at_work("ansible", ansible.home), "everything has stopped", 15)
+    assert ollama.models() == {}
+    models.limit(None)
+    ended = ansible(THERE)
+    assert (ended.rc, ended.result["changed"]) == (0, True)
+
+
+def at_work(word: str, home: Path) -> list[int]:
+    """Return the processes of a run of ours, by a word of their command lines; its home is in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            mine = f"HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0")
+            if mine and word.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
