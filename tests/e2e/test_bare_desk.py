@@ -42,6 +42,17 @@ def test_without_root_and_sudo_it_says_what_to_type(person: Person, say: Callabl
     assert "Install it and come back:  sudo apt-get install -y python3 python3-venv" in typed.text
 
 
+def test_a_full_disk_is_told_before_anything_starts(person: Person, lab_registry: str) -> None:
+    person.types("mount -t tmpfs -o size=2g tmpfs /var/lib/docker")
+    try:
+        typed = person.types(f"./llmdesk up --image {lab_registry}")
+    finally:
+        person.types("umount /var/lib/docker")
+    assert typed.rc == 2
+    assert "/var/lib/docker has 2.0 GiB free, and image and model need 15 GiB under /var/lib/docker" in typed.text
+    assert "Resolve the image" not in typed.text
+
+
 def test_check_mode_on_a_bare_machine_says_what_would_be_done(person: Person, lab_registry: str) -> None:
     typed = person.types(f"./llmdesk up --image {lab_registry} --check --diff")
     assert typed.rc == 0, typed.text
@@ -142,17 +153,23 @@ def test_a_person_signs_in_and_reads_the_answer(
                 shutil.copy(tmp_path / "page.png", os.environ["LLMDESK_PICTURE"])
 
 
-def test_a_taken_port_is_named_with_its_holder(first_up: Typed, person: Person, lab_registry: str) -> None:
+@pytest.mark.parametrize(
+    ("port", "holder", "way"), [(3000, "python3", "--port 3080"), (11434, "ollama", "-e desk_ollama_port=11435")]
+)
+def test_a_taken_port_is_named_with_its_holder(
+    first_up: Typed, person: Person, lab_registry: str, port: int, holder: str, way: str
+) -> None:
     assert person.types("./llmdesk down").rc == 0
-    with person.begins("exec python3 -m http.server --bind 127.0.0.1 3000"):
+    person.types(f"cp $(readlink -f /usr/bin/python3) /tmp/{holder}")
+    with person.begins(f"exec /tmp/{holder} -m http.server --bind 127.0.0.1 {port}"):
         try:
-            person.types("timeout 20 sh -c 'until curl -s 127.0.0.1:3000 >/dev/null; do :; done'")
+            person.types(f"timeout 20 sh -c 'until curl -s 127.0.0.1:{port} >/dev/null; do :; done'")
             typed = person.types(f"./llmdesk up --image {lab_registry}")
         finally:
             person.types("pkill -f '[h]ttp.server'")
     assert typed.rc == 2
-    assert re.search(r"Port 3000 is taken by python3 \(pid \d+\)", typed.text)
-    assert "--port 3080" in typed.text
+    assert re.search(rf"Port {port} is taken by {holder} \(pid \d+\)", typed.text)
+    assert way in typed.text
 
 
 def test_a_broken_daemon_json_is_named_and_left_alone(first_up: Typed, person: Person, lab_registry: str) -> None:

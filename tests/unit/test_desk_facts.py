@@ -497,6 +497,7 @@ def test_what_earlier_runs_recorded(machine: Machine) -> None:
     machine.has("/var/lib/llmdesk/proof.json", "{")
     desk = machine.look()
     assert desk["record"] == {
+        "account": None,
         "image": None,
         "models": {"llama3.2:3b": {"model": "smollm2:135m"}},
         "settings": None,

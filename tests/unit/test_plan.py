@@ -55,7 +55,7 @@ def desk(**changed: Any) -> dict[str, Any]:
         "page": {"state": "ready"},
         "ollama": {"state": "answers", "models": [MODEL]},
         "account": {"state": "managed"},
-        "record": {"image": RECORD, "models": {}, "settings": None, "proof": None},
+        "record": {"account": None, "image": RECORD, "models": {}, "settings": None, "proof": None},
     }
     return {**facts, **changed}
 
@@ -230,8 +230,20 @@ def test_image(record: Any, present: Any, upgrade: bool, act: bool, reason: str)
     ],
 )
 def test_account(state: str, container: Any, given: bool, act: bool) -> None:
-    plan = account_plan({"account": {"state": state}, "container": container}, {"password_given": given})
-    assert plan["act"] is act
+    changed = desk(account={"state": state, "password_file_exists": False}, container=container)
+    assert account_plan(changed, {"password_given": given})["act"] is act
+
+
+@pytest.mark.parametrize(
+    ("state", "file", "act"), [("unknown", True, False), ("unknown", False, True), ("none", True, True)]
+)
+def test_an_account_that_was_made_is_not_asked_for_again(state: str, file: bool, act: bool) -> None:
+    changed = desk(
+        account={"state": state, "password_file_exists": file},
+        container=None,
+        record=recorded("account", {"email": "admin@localhost"}),
+    )
+    assert account_plan(changed, {"password_given": False})["act"] is act
 
 
 @pytest.mark.parametrize(
@@ -248,8 +260,9 @@ def test_account(state: str, container: Any, given: bool, act: bool) -> None:
         ({"container": dict(CONTAINER, state="created")}, "start"),
         ({"container": dict(CONTAINER, health="unhealthy")}, "restart"),
         ({"container": dict(CONTAINER, health="starting")}, "nothing"),
+        ({"page": {"state": "silent"}}, "wait"),
         ({"ollama": {"state": "silent", "models": []}}, "restart"),
-        ({"ollama": {"state": "silent", "models": []}, "page": {"state": "starting"}}, "nothing"),
+        ({"ollama": {"state": "silent", "models": []}, "page": {"state": "starting"}}, "wait"),
     ],
 )
 def test_container(changed: dict[str, Any], do: str) -> None:

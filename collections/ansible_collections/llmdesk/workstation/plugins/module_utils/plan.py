@@ -230,6 +230,8 @@ def account_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
         return {"act": True, "reason": "the page has no account yet"}
     if state == "unmanaged":
         return {"act": wanted["password_given"], "reason": "the page has accounts that llmdesk did not make"}
+    if desk["record"]["account"] and desk["account"]["password_file_exists"]:
+        return {"act": False, "reason": "the administrator was made by an earlier run"}
     if state == "unknown" and not (container and container["managed"]):
         # Ours is started only after its account was made; anybody else's says nothing.
         return {"act": True, "reason": "the data volume may have no account yet"}
