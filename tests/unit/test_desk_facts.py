@@ -50,14 +50,14 @@ class Machine:
             join=os.path.join,
             basename=os.path.basename,
             dirname=os.path.dirname,
-            exists=lambda name: os.path.exists(self.at(name)),
-            isdir=lambda name: os.path.isdir(self.at(name)),
+            exists=lambda name: Path(self.at(name)).exists(),
+            isdir=lambda name: Path(self.at(name)).is_dir(),
             ismount=lambda name: name == "/",
             realpath=lambda name: os.path.realpath(self.at(name)),
         )
         own = SimpleNamespace(
             path=path,
-            readlink=lambda name: os.readlink(self.at(name)),
+            readlink=lambda name: str(Path(self.at(name)).readlink()),
             statvfs=lambda name: os.statvfs(self.at(name)),
         )
         read = desk_facts.read
@@ -110,7 +110,8 @@ class Machine:
         return desk_facts.Desk(self.wanted).look()
 
     def _glob(self, pattern: str) -> list[str]:
-        return [found[len(str(self.root)) :] for found in glob.glob(self.at(pattern))]
+        found = glob.glob(self.at(pattern))  # noqa: PTH207 - as the module does
+        return [name[len(str(self.root)) :] for name in found]
 
     def _which(self, name: str) -> str | None:
         folders = os.pathsep.join(self.at(folder) for folder in ("/usr/sbin", "/usr/bin"))
