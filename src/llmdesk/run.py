@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -161,7 +162,8 @@ def ask(play: Play) -> dict[str, Any]:
             check=False,
         )
     try:
-        document: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+        # The document follows whatever action plugins have said.
+        document: dict[str, Any] = json.loads(done.stdout[f"\n{done.stdout}".index("\n{") :])
     except ValueError:
         raise RuntimeError((done.stderr + done.stdout).strip()) from None
     return document
@@ -186,7 +188,11 @@ def _forget_environment(status: dict[str, Any], runner_config: Any) -> None:
 
 @contextlib.contextmanager
 def _secret_files(play: Play) -> Iterator[list[str]]:
-    """Yield arguments that name the passwords as files in memory, which end with this process and are on no disk."""
+    """Yield arguments that name the passwords' files.
+
+    A password stands in memory alone, which ends with this process. Ansible follows links to where no file is, so what
+    it gets is a script that prints it.
+    """
     arguments: list[str] = []
     with contextlib.ExitStack() as stack:
         for option, secret in (
@@ -196,10 +202,22 @@ def _secret_files(play: Play) -> Iterator[list[str]]:
             if secret is not None:
                 descriptor = os.memfd_create(option)
                 stack.callback(os.close, descriptor)
-                os.fchmod(descriptor, 0o600)  # An executable file would be run, not read.
+                os.fchmod(descriptor, 0o600)
                 os.write(descriptor, secret.encode())
-                arguments += [option, f"/proc/{os.getpid()}/fd/{descriptor}"]
+                state_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
+                script = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=state_dir())), "password")
+                script.write_text(f"#!/bin/sh\nexec cat /proc/{os.getpid()}/fd/{descriptor}\n")
+                script.chmod(0o700)
+                arguments += [option, str(script)]
         yield arguments
+
+
+def _kill_family(pid: int) -> None:
+    """Kill what a process has started, and what that has started."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            _kill_family(int(child))
+            os.kill(int(child), signal.SIGKILL)
 
 
 class _Interruption:
@@ -239,4 +257,7 @@ class _Interruption:
             if self.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGINT)
-        return self.asked > 1 or time.monotonic() > self._deadline
+        over = self.asked > 1 or time.monotonic() > self._deadline
+        if over and self.pid:
+            _kill_family(self.pid)
+        return over

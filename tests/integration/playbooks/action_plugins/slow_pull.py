@@ -14,7 +14,7 @@ TOTAL = 98_362_432
 STEPS = 4
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]
     """Prints a line every ``seconds`` / 4."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
