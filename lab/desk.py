@@ -20,6 +20,14 @@ PIP_CONF = Path("/etc/pip.conf")
 # A nested Docker cannot switch IPv6 off in its containers here, and refuses to run them unless it is told not to mind.
 NESTED_DOCKER = b"[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n"
 
+# systemd does not listen yet in its first moments.
+BOOTED = """
+timeout 60 sh -c 'until systemctl is-system-running --wait > /dev/null 2>&1; do sleep 0.1; done' && exit
+systemctl is-system-running
+systemctl --failed --no-legend
+exit 1
+"""
+
 
 def create(
     name: str,
@@ -68,13 +76,16 @@ def create(
         extra_hosts={registry.HOST: known} if known else {},
     )
     put(container, "/etc/systemd/system/docker.service.d/lab.conf", NESTED_DOCKER)
+    if systemd:
+        # An empty unit never runs: this one fails where the kernel belongs to somebody else.
+        put(container, "/etc/systemd/system/systemd-modules-load.service", b"")
     if PIP_CONF.exists():
         put(container, "/etc/pip.conf", PIP_CONF.read_bytes())
     container.start()
-    _trust(container)
     if systemd:
-        run(container, "systemctl mask --now systemd-modules-load.service; systemctl reset-failed")
-        run(container, "systemctl is-system-running --wait")
+        run(container, BOOTED)
+    # Only now: while systemd boots, it empties /tmp under everybody's hands.
+    _trust(container)
     return container
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -25,6 +26,13 @@ def image(system: str, packages: str, say: Callable[[str], None]) -> str:
     :param packages: what mmdebstrap includes, separated by commas.
     :param say: called with a line before anything that takes long.
     """
+    # One at a time: two that make the same root, or install mmdebstrap, would trip over each other.
+    with (cache.folder("roots") / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _make(system, packages, say)
+
+
+def _make(system: str, packages: str, say: Callable[[str], None]) -> str:
     recipe = hashlib.sha256(f"{system} {packages}".encode()).hexdigest()[:12]
     tag = f"llmdesk-lab/{system}:{recipe}"
     client = docker.from_env()

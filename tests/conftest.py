@@ -19,10 +19,14 @@ Say = Callable[[str], None]
 def say(request: pytest.FixtureRequest) -> Say:
     """A line on the terminal at once, whatever is captured: what takes minutes must not look like a hang."""
     terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
     assert terminal is not None
+    assert capture is not None
 
     def line(text: str) -> None:
-        terminal.write_line(f"  lab: {text}")
+        with capture.global_and_fixture_disabled():
+            terminal.write_line(f"  lab: {text}")
+            terminal.flush()
 
     return line
 
