@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import docker
 
-from lab import desk, registry, roots
+from lab import desk, engine, models, registry, roots
+from lab import image as built
 
 
 def say(text: str) -> None:
@@ -16,6 +17,8 @@ def say(text: str) -> None:
 @click.group(help=__doc__, epilog="Example: python -m lab desk create d1 --system debian-13")
 def lab() -> None:
     """Group of commands."""
+    if not engine.answers():
+        raise click.ClickException("Docker does not answer here. './llmdesk up' brings it.")
 
 
 @lab.group("desk")
@@ -47,12 +50,11 @@ def registries() -> None:
 
 
 @registries.command()
-@click.option("--push", "image", metavar="IMAGE", help="An image of this machine to put into it.")
+@click.option("--image", metavar="IMAGE", help="The image to put into it; built on the spot when not given.")
 def up(image: str | None) -> None:
-    """Start it; desks made afterwards know its name."""
+    """Start it with the image of a desk; desks made afterwards know its name."""
     registry.up(say)
-    if image:
-        click.echo(registry.push(image, say))
+    click.echo(registry.push(image or built.image(say), say))
 
 
 @registries.command()
@@ -63,10 +65,11 @@ def down() -> None:
 
 @lab.command()
 def prune() -> None:
-    """Remove every desk and the registry; roots and downloads stay in the cache."""
+    """Remove every desk and registry; roots and downloads stay in the cache."""
     for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=desk"}):
         desk.destroy(str(container.name))
     registry.down()
+    models.down()
 
 
 if __name__ == "__main__":
