@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: what its options become, and its words where it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from llmdesk import __version__, cli
+from llmdesk import run as runs
+from llmdesk.cli import image_source, main
+from llmdesk.run import Play
+from llmdesk.secret import passwords
+
+
+@pytest.fixture
+def plays(monkeypatch: pytest.MonkeyPatch) -> list[Play]:
+    """Plays that would have been run by root."""
+    wanted: list[Play] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(cli, "_finish", lambda play, *_more, **_options: wanted.append(play))
+    return wanted
+
+
+def typed(*arguments: str, given: str = "") -> Result:
+    return CliRunner().invoke(main, list(arguments), input=given)
+
+
+# --- Options --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "source"),
+    [
+        ("build", {"build": True}),
+        ("ghcr.io/open-webui/open-webui:ollama", {"registry": "ghcr.io/open-webui/open-webui:ollama"}),
+        ("localhost:5000/x", {"registry": "localhost:5000/x"}),
+        ("/media/usb/open-webui.tar", {"archive": "/media/usb/open-webui.tar"}),
+        ("/media/usb/image", {"archive": "/media/usb/image"}),
+    ],
+)
+def test_a_source_of_the_image(image: str, source: dict[str, Any]) -> None:
+    assert image_source(image) == source
+
+
+@pytest.mark.parametrize("image", ["open-webui.tar", "./image", "open-webui.tar.gz", "open-webui.tgz"])
+def test_an_archive_is_found_from_where_it_was_typed(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert image_source(image) == {"archive": str(tmp_path / image)}
+
+
+def test_an_archive_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert image_source("~/image") == {"archive": f"{tmp_path}/image"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        ([], None),
+        (["--model", "a:1", "--model", "b:1"], {"ollama_models": ["a:1", "b:1"]}),
+        (["--port", "8080"], {"desk_port": 8080}),
+        (
+            ["--image", "x/y:z", "--image", "build"],
+            {"open_webui_image_sources": [{"registry": "x/y:z"}, {"build": True}]},
+        ),
+        (["--retry-sources"], {"ollama_models_retry_sources": True, "open_webui_image_upgrade": True}),
+    ],
+)
+def test_what_up_asks_for(plays: list[Play], arguments: list[str], variables: Any) -> None:
+    assert typed("up", *arguments).exit_code == 0
+    (play,) = plays
+    assert play.playbook == "site.yml"
+    assert [json.loads(given) for given in play.extra_vars] == ([variables] if variables else [])
+
+
+def test_options_of_ansible_go_through(plays: list[Play], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "room.yml").touch()
+    (tmp_path / "more.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    result = typed(
+        "up",
+        "-i",
+        "room.yml",
+        "-i",
+        "desk1,",
+        "-l",
+        "desk1",
+        "-e",
+        "@more.yml",
+        "-e",
+        "a=1",
+        "--check",
+        "--diff",
+        "-vv",
+    )
+    assert result.exit_code == 0
+    assert plays[0].arguments() == [
+        "site.yml",
+        *("-i", str(tmp_path / "room.yml"), "-i", "desk1,"),
+        *("--limit", "desk1"),
+        *("-e", f"@{tmp_path}/more.yml", "-e", "a=1"),
+        *("--check", "--diff", "-vv"),
+    ]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_what_is_no_port(plays: list[Play], port: str) -> None:
+    result = typed("up", "--port", port)
+    assert result.exit_code == 2
+    assert "--port" in result.output
+    assert plays == []
+
+
+def test_passwords_are_asked_for_and_are_in_no_argument(plays: list[Play]) -> None:
+    result = typed("up", "-K", "--ask-vault-pass", given="sudo's\nvault's\n")
+    assert result.exit_code == 0
+    (play,) = plays
+    assert (play.become_password, play.vault_password) == ("sudo's", "vault's")
+    assert play.command() == ["ansible-playbook", "site.yml", "-K", "--ask-vault-pass"]
+    assert "sudo's" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [(["status"], "status"), (["verify"], "verify"), (["down"], "down"), (["logs"], "logs")],
+)
+def test_every_command_is_a_playbook(plays: list[Play], arguments: list[str], name: str) -> None:
+    assert typed(*arguments).exit_code == 0
+    assert (plays[0].playbook, plays[0].name) == (f"llmdesk.workstation.{name}", name)
+
+
+def test_logs_of_one_desk(plays: list[Play]) -> None:
+    assert typed("logs", "desk7", "--tail", "5", "-f").exit_code == 0
+    assert plays[0].limit == "desk7"
+    assert json.loads(plays[0].extra_vars[0]) == {"open_webui_logs_tail": 5, "open_webui_logs_follow": True}
+
+
+@pytest.mark.parametrize(
+    ("play", "name"),
+    [("site.yml", "site"), ("llmdesk.workstation.status", "status"), ("playbooks/verify.yml", "verify")],
+)
+def test_the_short_name_of_a_play(play: str, name: str) -> None:
+    assert Play(play).name == name
+
+
+# --- Help -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_has_an_example_of_the_command(command: str, option: str) -> None:
+    result = typed(command, option)
+    assert result.exit_code == 0
+    examples = result.output.partition("Examples:")[2]
+    assert f"./llmdesk {command}" in examples
+    assert max(map(len, result.output.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_examples_in_help_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(cli, "_finish", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(runs, "ask", lambda _play: {"plays": []})
+    for line in typed(command, "--help").output.partition("Examples:")[2].splitlines():
+        words = line.partition("|")[0].replace("'", "").split()
+        if words[:1] == ["./llmdesk"]:
+            result = typed(*words[1:], given="secret\n" if "-K" in words else "ollama\n")
+            assert "Usage:" not in result.output, line
+
+
+def test_version() -> None:
+    assert typed("--version").output == f"llmdesk, version {__version__}\n"
+
+
+def test_a_command_that_does_not_exist() -> None:
+    result = typed("upp")
+    assert result.exit_code == 2
+    assert "No such command 'upp'" in result.output
+
+
+# --- Refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "volumes"),
+    [
+        ("ollama", ["ollama"]),
+        ("ollama, open-webui", ["ollama", "open-webui"]),
+        ("open-webui ollama", ["open-webui", "ollama"]),
+    ],
+)
+def test_volumes_go_only_by_their_typed_names(plays: list[Play], names: str, volumes: list[str]) -> None:
+    result = typed("down", "--delete-data", given=names + "\n")
+    assert "cannot be brought back" in result.output
+    assert json.loads(plays[0].extra_vars[0]) == {"open_webui_delete_volumes": volumes}
+
+
+@pytest.mark.parametrize("names", ["yes", "ollama, postgres", "all"])
+def test_a_volume_that_is_no_desks_is_not_removed(plays: list[Play], names: str) -> None:
+    result = typed("down", "--delete-data", given=names + "\n")
+    assert result.exit_code == 1
+    assert "No volume of a desk is named" in result.output
+    assert "Nothing was removed" in result.output
+    assert plays == []
+
+
+def test_down_alone_removes_no_volume(plays: list[Play]) -> None:
+    assert typed("down").exit_code == 0
+    assert plays[0].extra_vars == ()
+
+
+def no_sudo(*_arguments: Any, **_options: Any) -> Any:
+    raise FileNotFoundError(2, "No such file or directory", "sudo")
+
+
+def sudo(returncode: int) -> Any:
+    return lambda *_arguments, **_options: SimpleNamespace(returncode=returncode)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [(no_sudo, "has no sudo. Run it as root"), (sudo(1), "Add -K to be asked for sudo's password")],
+)
+def test_nobody_but_root_makes_this_machine_a_desk(
+    plays: list[Play], monkeypatch: pytest.MonkeyPatch, asked: Any, words: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(subprocess, "run", asked)
+    result = typed("up")
+    assert result.exit_code == 1
+    assert words in result.output
+    assert plays == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "asked"),
+    [(["up"], "", sudo(0)), (["up", "-K"], "secret\n", no_sudo), (["up", "-i", "desk1,"], "", no_sudo)],
+)
+def test_who_may_become_root_elsewhere_or_later(
+    plays: list[Play], monkeypatch: pytest.MonkeyPatch, arguments: list[str], given: str, asked: Any
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(subprocess, "run", asked)
+    assert typed(*arguments, given=given).exit_code == 0
+    assert len(plays) == 1
+
+
+# --- Passwords ------------------------------------------------------------------------------------------------------
+
+
+def answered(**hosts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the callback ansible.posix.json says of a play with these hosts."""
+    asked = {host: {"changed": False, "desk": {"schema": 1}} for host in hosts}
+    return {
+        "custom_stats": {},
+        "global_custom_stats": {},
+        "plays": [
+            {
+                "play": {"name": "Show the password", "id": "1"},
+                "tasks": [
+                    {"task": {"name": "Ask the desk", "id": "2"}, "hosts": asked},
+                    {"task": {"name": "Show the password", "id": "3"}, "hosts": hosts},
+                ],
+            }
+        ],
+        "stats": {},
+    }
+
+
+FOUND = {"changed": False, "msg": {"desk_password": "pass word"}}
+UNREACHABLE = {"unreachable": True, "changed": False, "msg": "Failed to connect to the host via ssh"}
+REFUSED = {"failed": True, "changed": False, "msg": "There is no password on this desk."}
+
+
+def test_passwords_by_host_and_why_there_is_none() -> None:
+    found, failures = passwords(answered(desk1=FOUND, desk2=UNREACHABLE, desk3=REFUSED))
+    assert found == {"desk1": "pass word"}
+    assert set(failures) == {"desk2", "desk3"}
+    assert "Failed to connect" in failures["desk2"]
+    assert "no password on this desk" in failures["desk3"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "arguments", "out", "err", "rc"),
+    [
+        ({"desk1": FOUND}, [], "pass word\n", "", 0),
+        ({"desk1": FOUND, "desk2": FOUND}, [], "desk1: pass word\ndesk2: pass word\n", "", 0),
+        ({"desk1": FOUND}, ["--json"], '{"desk1": "pass word"}\n', "", 0),
+        ({"desk1": FOUND, "desk2": REFUSED}, [], "pass word\n", "desk2: There is no password on this desk.\n", 1),
+        ({}, [], "", "", 1),
+    ],
+)
+def test_the_password_alone_goes_to_standard_output(
+    monkeypatch: pytest.MonkeyPatch, hosts: Any, arguments: list[str], out: str, err: str, rc: int
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(runs, "ask", lambda _play: answered(**hosts))
+    result = typed("password", *arguments)
+    assert (result.stdout, result.stderr, result.exit_code) == (out, err, rc)
+
+
+def test_a_play_that_did_not_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_play: Play) -> Any:
+        raise RuntimeError("the inventory could not be parsed")
+
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(runs, "ask", fail)
+    result = typed("password")
+    assert result.exit_code == 1
+    assert "the inventory could not be parsed" in result.stderr
+
+
+def test_every_command_explains_itself() -> None:
+    for name, command in main.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
