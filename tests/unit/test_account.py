@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.modules import open_webui_account
 from ansible_collections.llmdesk.workstation.plugins.modules.open_webui_account import (
     ONE_SHOT,
     Account,
@@ -49,7 +48,7 @@ def test_the_old_password_stays_until_the_new_is_complete(tmp_path: Path, monkey
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(open_webui_account.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_password(str(file), "new")
     assert read_password(str(file)) == "old"

@@ -235,7 +235,7 @@ def test_a_tool_that_hangs_is_not_waited_for(machine: Machine, monkeypatch: pyte
         def kill(self) -> None:
             pass
 
-    monkeypatch.setattr(desk_facts.subprocess, "Popen", Unkillable)
+    monkeypatch.setattr(subprocess, "Popen", Unkillable)
     try:
         desk = machine.look()
     finally:

@@ -31,7 +31,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source i
 )
 from ansible_collections.llmdesk.workstation.plugins.modules.open_webui_image import Image, SourceFailed
 
-from tests.unit.servers import Reply, UnixSocket, as_json, docker_socket
+from tests.unit.servers import Answer, Reply, UnixSocket, as_json, docker_socket
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECIPE = Path(__file__).parents[2] / "collections/ansible_collections/llmdesk/workstation/roles/open_webui/files/image"
@@ -254,7 +254,7 @@ esac"""
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UnixSocket]:
     inspected = Reply(body=(FIXTURES / "docker" / "image.json").read_text())
-    answers = {
+    answers: dict[str, Answer] = {
         "GET /info": Reply(body=(FIXTURES / "docker" / "info.json").read_text()),
         "GET /images/json": as_json([]),
         f"GET /images/{UPSTREAM}/json": inspected,

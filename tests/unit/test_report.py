@@ -11,7 +11,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.remedy import 
 from ansible_collections.llmdesk.workstation.plugins.module_utils.report import desk_report, links, warnings
 
 PROOF = {"model": "smollm2:135m", "processor": "cpu", "tokens_per_s": 74.0, "at": "2026-05-30T09:45:00Z"}
-IMAGE = {"reference": "r", "source": "built on the spot", "digest": None, "id": "sha256:1", "tried": []}
+IMAGE: dict[str, Any] = {"reference": "r", "source": "built on the spot", "digest": None, "id": "sha256:1", "tried": []}
 STANDS_IN = {"llama3.2:3b": {"model": "smollm2:135m", "fell_back": True}}
 
 

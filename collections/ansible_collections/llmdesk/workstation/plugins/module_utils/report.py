@@ -12,8 +12,8 @@ def desk_report(desk: dict[str, Any], chat: dict[str, Any], email: str) -> dict[
     :param desk: the desk facts.
     :param chat: the result of ``open_webui_chat`` in this run; empty where nothing was asked.
     :param email: the address the administrator signs in with.
-    :returns: ``address``, ``account``, ``image``, ``model``, ``proof`` (None where there is none; ``fresh`` says whether it is of
-        this run), ``links`` and ``warnings``. Nothing in it is secret.
+    :returns: ``address``, ``account``, ``image``, ``model``, ``proof`` (None where there is none; ``fresh`` says if it
+        is of this run), ``links`` and ``warnings``. Nothing in it is secret.
     """
     record = desk["record"]
     proof = chat.get("proof") or record["proof"]

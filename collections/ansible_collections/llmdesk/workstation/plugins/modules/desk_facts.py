@@ -203,7 +203,13 @@ class Desk:
             "cdi": sorted({name for path in cdi_specifications() for name in probe.cdi_devices(read(path) or "")}),
             "error": None,
         }
-        found: dict[str, Any] = {"docker": docker, "container": None, "container_aside": False, "image": None, "volumes": []}
+        found: dict[str, Any] = {
+            "docker": docker,
+            "container": None,
+            "container_aside": False,
+            "image": None,
+            "volumes": [],
+        }
         socket = DockerSocket(timeout=5.0)
         try:
             version = socket.get("/version")
