@@ -136,7 +136,8 @@ def documents(run: str, rc: int) -> list[dict[str, Any]]:
 def test_json_is_one_document_a_line_with_the_result_last() -> None:
     told = documents("broken", 2)
     assert told[0]["event"] == "run"
-    assert {document["event"] for document in told} == {"run", "task", "end", "progress", "said", "result"}
+    assert {document["event"] for document in told} == {"run", "task", "end", "progress", "result"}
+    assert {document["event"] for document in documents("unparsed", 4)} == {"run", "said", "result"}
     result = told[-1]
     assert result["rc"] == 2
     assert result["hosts"]["desk1"]["report"]["model"]["name"] == "smollm2:135m"
