@@ -94,6 +94,14 @@ def test_only_loopback_is_listened_on(first_up: Typed, person: Person) -> None:
     assert sorted(line.split()[3] for line in listening.splitlines()) == ["127.0.0.1:11434", "127.0.0.1:3000"]
 
 
+def holders(person: Person) -> list[str]:
+    """Return every file that has the password in it: records, logs, temporary folders, volumes, what was watched."""
+    person.types("journalctl > /journal 2>/dev/null")
+    person.types(f"cat {PASSWORD} | tr -d '\\n' > /dev/shm/secret")
+    places = "/root /tmp /var /run /home /opt /srv /etc /watched /journal"
+    return sorted(person.types(f"grep -rslaF -f /dev/shm/secret {places}").text.split())
+
+
 def test_the_password_is_in_its_file_and_nowhere_else(first_up: Typed, person: Person) -> None:
     secret = person.types(f"cat {PASSWORD}").text.strip()
     assert len(secret) >= 20
@@ -102,12 +110,7 @@ def test_the_password_is_in_its_file_and_nowhere_else(first_up: Typed, person: P
     assert secret not in first_up.text
     inside = person.types("docker inspect open-webui; docker logs open-webui 2>&1; docker exec open-webui env").text
     assert secret not in inside
-    # Every file that was written: records, logs, journal, temporary folders, volumes, and what the watcher wrote down.
-    person.types("journalctl > /journal 2>/dev/null")
-    person.types(f"cat {PASSWORD} | tr -d '\\n' > /dev/shm/secret")
-    places = "/root /tmp /var /run /home /opt /srv /etc /watched /journal"
-    found = person.types(f"grep -rslaF -f /dev/shm/secret {places}").text
-    assert found.split() == [PASSWORD]
+    assert holders(person) == [PASSWORD]
     assert person.types("grep -c ansible-playbook /watched").text.strip() != "0", "the watcher saw nothing"
 
 
@@ -221,6 +224,7 @@ def test_an_account_of_somebody_else_is_left_to_them(first_up: Typed, person: Pe
     assert typed.rc == 0, typed.text
     assert "password in /etc/llmdesk/admin_password" in typed.text
     assert secret not in typed.text
+    assert holders(person) == [PASSWORD, "/root/secret.yml"]
 
 
 def test_volumes_go_only_by_their_typed_names(first_up: Typed, person: Person) -> None:
