@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 # What the desk's own programs go by, handed on to the stages: package registries have mirrors, networks have proxies.
@@ -26,6 +26,7 @@ SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PIP_CONF = "/etc/pip.conf"
 ROOT_PACKAGES = "ca-certificates,curl,jq,python3,python3-venv,libgomp1,procps"
 ENGINES = ("ollama", "llama-server", "llama-quantize")
+ENGINE_FILES = ("build-llama.sh", "build-ollama.sh", "build-tools.sh", "tune.cmake")
 STEP = re.compile(r"\[(\d+)/(\d+)\]")  # ninja's own count
 
 
@@ -49,8 +50,18 @@ def cpu_flags(flags: list[str], machine: str) -> list[str]:
 
 def recipe_hash(folder: str, chosen: list[str]) -> str:
     """Return the sha256 of everything that an image is made by: the recipe's files and the compiler's flags."""
-    digest = hashlib.sha256(" ".join([*chosen, ROOT_PACKAGES]).encode())
-    for name in sorted(os.listdir(folder)):
+    return _hash_of_files(folder, sorted(os.listdir(folder)), [*chosen, ROOT_PACKAGES])
+
+
+def engines_hash(folder: str, chosen: list[str]) -> str:
+    """Return the sha256 of everything that the two engines are made by: a newer page needs no new ones."""
+    pins = [f"{name}={value}" for name, value in sorted(versions(folder).items()) if not name.startswith("OPEN_WEBUI")]
+    return _hash_of_files(folder, ENGINE_FILES, [*chosen, *pins])
+
+
+def _hash_of_files(folder: str, names: Iterable[str], more: list[str]) -> str:
+    digest = hashlib.sha256(" ".join(more).encode())
+    for name in names:
         with open(os.path.join(folder, name), "rb") as file:
             digest.update(name.encode() + b"\0" + file.read() + b"\0")
     return digest.hexdigest()
@@ -87,6 +98,7 @@ class Build:
         self._versions = versions(recipe)
         self._cache = cache
         self._build = os.path.join(cache, "build", self.hash[:12])
+        self._engines = os.path.join(cache, "engines", engines_hash(recipe, chosen)[:12])
         self.archive = os.path.join(cache, "images", self.hash + ".tar")
         self.tag = (
             f"llmdesk/open-webui:{self._versions['OPEN_WEBUI']}-ollama{self._versions['OLLAMA']}-{self.hash[:12]}"
@@ -107,10 +119,9 @@ class Build:
                 self._work("load", ["docker", "load", "--input", self.archive], "loading the image made before")
                 if self._has(self.tag):
                     return self.tag
-            for folder in ("out", "context"):
-                os.makedirs(os.path.join(self._build, folder), exist_ok=True)
-            for folder in ("go", "pip", "images"):
-                os.makedirs(os.path.join(self._cache, folder), exist_ok=True)
+            folders = [os.path.join(self._cache, name) for name in ("go", "pip", "images")]
+            for folder in (*folders, self._engines, os.path.join(self._build, "context")):
+                os.makedirs(folder, exist_ok=True)
             self._make_root()
             self._stages()
             self._assemble()
@@ -174,12 +185,13 @@ class Build:
             self._commit("page", self._page)
 
     def _compiled(self) -> bool:
-        return all(os.path.exists(os.path.join(self._build, "out", name)) for name in ENGINES)
+        return all(os.path.exists(os.path.join(self._engines, name)) for name in ENGINES)
 
     def _start(self, stage: str, image: str, more: list[str]) -> subprocess.Popen[bytes]:
         name = self._container(stage)
         self._quiet(["docker", "rm", "--force", name])
         command = ["docker", "run", "--name", name, "--volume", f"{self._build}:/build"]
+        command += ["--volume", f"{self._engines}:/build/out"]
         command += ["--volume", f"{self._cache}/go:/cache/go", "--volume", f"{self._cache}/pip:/root/.cache/pip"]
         command += ["--volume", f"{self._recipe}:/recipe:ro"]
         for path in (SYSTEM_BUNDLE, PIP_CONF):
@@ -237,7 +249,7 @@ class Build:
     def _assemble(self) -> None:
         context = os.path.join(self._build, "context")
         for name in ENGINES:
-            shutil.copy2(os.path.join(self._build, "out", name), context)
+            shutil.copy2(os.path.join(self._engines, name), context)
         for name in ("start.sh", "Dockerfile"):
             shutil.copy2(os.path.join(self._recipe, name), context)
         shutil.copy2(SYSTEM_BUNDLE, os.path.join(context, "ca-certificates.crt"))

@@ -25,5 +25,7 @@ cmake -S llama.cpp -B llama -G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLA
     $CPU_FLAGS > /dev/null
 ninja -C llama llama-server llama-quantize
 strip llama/bin/llama-server llama/bin/llama-quantize
-cp llama/bin/llama-quantize /build/out/llama-quantize
-cp llama/bin/llama-server /build/out/llama-server
+for engine in llama-quantize llama-server; do
+    cp "llama/bin/$engine" "/build/out/$engine.part"
+    mv "/build/out/$engine.part" "/build/out/$engine"
+done
