@@ -24,10 +24,14 @@ class Event:
 
 @dataclass(frozen=True)
 class TaskStarted(Event):
-    """A task began on its hosts; ``phase`` is its role's short name, or its play's name outside of roles."""
+    """A task began on its hosts; ``phase`` is its role's short name, or its play's name outside of roles.
+
+    ``works`` is false for one that only includes others or says something: nobody waits for it.
+    """
 
     phase: str
     task: str
+    works: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ _ENDS = {
     "runner_on_skipped": "skipped",
     "runner_on_unreachable": "unreachable",
 }
+_NO_WORK = ("include_role", "include_tasks", "debug")
 _SAID = ("verbose", "error", "warning", "system_warning", "deprecated", "runner_on_file_diff")
 _COUNTS = {
     "ok": "ok",
@@ -110,7 +115,8 @@ def parse(event: dict[str, Any]) -> Event | None:
     if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
         if data["task_action"] == "ansible.builtin.validate_argument_spec":  # Ansible's own, at the door of a role.
             return None
-        return TaskStarted(at, _phase(data), data["task"])
+        action = data["task_action"].rpartition(".")[2]
+        return TaskStarted(at, _phase(data), data["task"], works=action not in _NO_WORK)
     if kind in _ENDS:
         return _ended(at, kind, data, text)
     if kind == "playbook_on_stats":
@@ -196,7 +202,7 @@ def _said(at: float, line: str) -> Event | None:
             item=str(told["item"]),
             completed=int(told.get("completed") or 0),
             total=None if total is None else int(total),
-            unit=str(told.get("unit", "steps")),
+            unit="bytes" if told.get("unit") == "bytes" else "steps",
             detail=str(told.get("detail") or ""),
         )
     except (ValueError, KeyError, TypeError):

@@ -10,8 +10,9 @@ from typing import Any
 
 from llmdesk.events import Event, Progress, Recap, Said, TaskEnded, TaskStarted
 
-WINDOW = 10.0
-"""Seconds over which a rate is measured: long enough to be calm, short enough to follow a line that slows down."""
+WINDOWS = {"bytes": 10.0, "steps": 120.0}
+"""Seconds over which a rate is measured, by unit. A line that slows down should be seen at once; one step of a
+compiler takes a second and the next a minute, so that only many of them tell anything."""
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Work:
         """Take the next measurement."""
         self.now = progress
         self.past.append((progress.at, progress.completed))
-        while progress.at - self.past[0][0] > WINDOW:
+        while progress.at - self.past[0][0] > WINDOWS[progress.unit]:
             self.past.popleft()
 
     @property

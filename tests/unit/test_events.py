@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmdesk.events import Event, Progress, Recap, Said, TaskEnded, TaskStarted, message, parse
-from llmdesk.story import WINDOW, Story, Work
+from llmdesk.story import WINDOWS, Story, Work
 
 RUNS = Path(__file__).parent / "fixtures" / "runner"
 
@@ -173,7 +173,7 @@ def test_the_rate_follows_a_line_that_slows_down() -> None:
     for second in range(10, 30):
         work.add(pull(second, 450 + second))
     assert work.rate == pytest.approx(1)
-    assert len(work.past) <= WINDOW + 1
+    assert len(work.past) <= WINDOWS["bytes"] + 1
 
 
 def test_nobody_knows_the_rest_of_work_without_a_total() -> None:

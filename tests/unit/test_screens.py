@@ -70,6 +70,12 @@ def test_plain_does_not_repeat_work_under_way_every_moment() -> None:
     assert sum("desk1 | smollm2" in line for line in plain("story").splitlines()) == 2
 
 
+def test_plain_names_no_task_that_only_says_something() -> None:
+    lines = [line.partition(" | ")[2] for line in plain("story").splitlines()]
+    assert "Install Docker" in lines
+    assert "Report the desk" not in lines
+
+
 def test_verbose_shows_what_ansible_prints() -> None:
     assert "changed: [desk1]" in plain("story", verbose=True)
     assert "changed: [desk1]" not in plain("story")

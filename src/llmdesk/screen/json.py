@@ -2,7 +2,7 @@
 """One JSON document a line: what happens as it happens, and at the end one whose ``event`` is ``result``.
 
 - ``run``: ``command``.
-- ``task``: ``phase``, ``task``.
+- ``task``: ``phase``, ``task``, ``works`` (false for one that only includes others or says something).
 - ``end``: ``phase``, ``task``, ``host``, ``outcome``, ``seconds``, ``note``, ``report``, ``lines``, ``message``,
   ``path``.
 - ``progress``: ``host``, ``item``, ``completed``, ``total``, ``unit``, ``detail``.

@@ -15,7 +15,7 @@ PAUSE = 5.0
 
 
 class PlainScreen:
-    """Writes a line for every task that starts, and one now and then for work that takes long."""
+    """Writes a line for every task that has work to do, and one now and then for work that takes long."""
 
     def __init__(self, stream: TextIO, verbose: bool) -> None:
         self.story = Story()
@@ -32,7 +32,8 @@ class PlainScreen:
         self.story.add(event)
         if isinstance(event, TaskStarted):
             self._shown.clear()
-            self._tell(f"{event.phase} | {event.task}")
+            if event.works:
+                self._tell(f"{event.phase} | {event.task}")
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Said):

