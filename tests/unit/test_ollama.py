@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
@@ -50,6 +51,36 @@ def test_a_server_without_models(server: Loopback) -> None:
 def test_version(server: Loopback) -> None:
     server.answers["GET /api/version"] = as_json({"version": "0.32.15"})
     assert ollama(server).version() == "0.32.15"
+
+
+def test_all_that_the_list_says(server: Loopback) -> None:
+    (listed,) = ollama(server).listed().values()
+    assert listed["details"]["quantization_level"] == "Q4_K_M"
+
+
+@pytest.mark.parametrize(("answered", "names"), [([{"name": "a:1", "size": 2, "size_vram": 1}], ["a:1"]), (None, [])])
+def test_what_is_loaded(server: Loopback, answered: Any, names: list[str]) -> None:
+    server.answers["GET /api/ps"] = as_json({"models": answered})
+    assert list(ollama(server).running()) == names
+    assert list(ollama(server).running().values()) == (answered or [])
+
+
+def test_a_model_is_shown(server: Loopback) -> None:
+    server.answers["POST /api/show"] = as_json({"template": "{{ .Prompt }}"})
+    assert ollama(server).show("a:1") == {"template": "{{ .Prompt }}"}
+    assert json.loads(server.asked[0][1]) == {"model": "a:1"}
+
+
+def test_a_model_that_is_not_here_is_not_shown(server: Loopback) -> None:
+    server.answers["POST /api/show"] = as_json({"error": "model 'a:1' not found"}, 404)
+    with pytest.raises(OllamaError, match="model 'a:1' not found"):
+        ollama(server).show("a:1")
+
+
+def test_what_shows_no_model_is_not_ollama(server: Loopback) -> None:
+    server.answers["POST /api/show"] = Reply(body="<!doctype html>")
+    with pytest.raises(OllamaError, match=r"what answers /api/show at .* is not Ollama"):
+        ollama(server).show("a:1")
 
 
 def test_a_pull_ends_with_success(server: Loopback) -> None:

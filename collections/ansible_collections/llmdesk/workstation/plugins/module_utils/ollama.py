@@ -54,8 +54,26 @@ class Ollama:
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Return the models that are here, by name, each with ``digest`` and ``size`` in bytes."""
-        found = self._get("/api/tags", "models") or []
+        found = self.listed().values()
         return {model["name"]: {"digest": model["digest"], "size": model["size"]} for model in found}
+
+    def listed(self) -> dict[str, dict[str, Any]]:
+        """Return the models that are here, by name, each with all that ``/api/tags`` says of it."""
+        return {model["name"]: model for model in self._get("/api/tags", "models") or []}
+
+    def running(self) -> dict[str, dict[str, Any]]:
+        """Return the models that are loaded, by name, each with all that ``/api/ps`` says of it.
+
+        ``size`` and ``size_vram`` are bytes of memory: what the model takes, and how much of that is on a GPU.
+        """
+        return {model["name"]: model for model in self._get("/api/ps", "models") or []}
+
+    def show(self, name: str) -> dict[str, Any]:
+        """Return all that ``/api/show`` says of one model: its template, parameters, license and metadata.
+
+        :raises OllamaError: there is no such model, or its files are damaged.
+        """
+        return self._read("POST", "/api/show", {"model": name})
 
     def delete(self, name: str) -> None:
         """Remove a model; its blobs go where no other model shares them."""
@@ -135,12 +153,24 @@ class Ollama:
             raise OllamaTransient("the answer ended without 'success'")
 
     def _get(self, path: str, key: str) -> Any:
+        answer = self._read("GET", path)
+        if key not in answer:
+            raise self._stranger(path)
+        return answer[key]
+
+    def _read(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         try:
-            return json.loads(self._send("GET", path).read())[key]
+            answer = json.loads(self._send(method, path, body).read())
         except (OSError, http.client.HTTPException) as error:
             raise OllamaUnreachable(f"the answer broke off: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise OllamaError(f"what answers {path} at {self._address.geturl()} is not Ollama") from error
+        except ValueError as error:
+            raise self._stranger(path) from error
+        if not isinstance(answer, dict):
+            raise self._stranger(path)
+        return answer
+
+    def _stranger(self, path: str) -> OllamaError:
+        return OllamaError(f"what answers {path} at {self._address.geturl()} is not Ollama")
 
     def _connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(
