@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Ollama says of its models, read and put into words."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_info import (
+    TITLE,
+    as_parameters,
+    parameters,
+    parse_parameters,
+    spelled,
+)
+
+# --- Parameters -----------------------------------------------------------------------------------------------------
+
+
+def line(name: str, value: str) -> str:
+    """Return a line as Ollama prints it: the name in thirty columns."""
+    return f"{name:<30} {value}"
+
+
+@pytest.mark.parametrize(
+    ("printed", "value"),
+    [
+        pytest.param('"<|im_end|>"', "<|im_end|>", id="a stop word"),
+        pytest.param('"User:"', "User:", id="with a colon"),
+        pytest.param('"two  words "', "two  words ", id="with spaces"),
+        pytest.param('""', "", id="empty"),
+        pytest.param('" "', " ", id="a space"),
+        pytest.param(r'"\""', '"', id="a quote"),
+        pytest.param(r'"say \"stop\" now"', 'say "stop" now', id="with quotes"),
+        pytest.param(r'"\\"', "\\", id="a backslash"),
+        pytest.param(r'"\\n"', r"\n", id="a backslash before a letter"),
+        pytest.param(r'"\\\""', '\\"', id="a backslash before a quote"),
+        pytest.param(r'"\n\nHuman:\t"', "\n\nHuman:\t", id="with line feeds"),
+        pytest.param(r'"\x00\x1b[0m\x7f"', "\x00\x1b[0m\x7f", id="with bytes that do not print"),
+        pytest.param(r'"\a\b\f\r\v"', "\a\b\f\r\v", id="with what JSON does not know"),
+        pytest.param(r'"\u2028\u00ad"', "\u2028\u00ad", id="with characters that do not print"),
+        pytest.param(r'"\U000e0001"', "\U000e0001", id="with a long code"),
+        pytest.param('"<｜begin▁of▁sentence｜>"', "<｜begin▁of▁sentence｜>", id="beyond ASCII"),
+        pytest.param('"4096"', "4096", id="a number in quotes"),
+        pytest.param('"true"', "true", id="a word in quotes"),
+        pytest.param("0.7", "0.7", id="a fraction"),
+        pytest.param("1", "1", id="a whole number"),
+        pytest.param("-1", "-1", id="a negative number"),
+        pytest.param("131072", "131072", id="six digits"),
+        pytest.param("1.048576e+06", "1048576", id="seven digits"),
+        pytest.param("1e+06", "1000000", id="a million"),
+        pytest.param("1e-05", "1e-05", id="a small number"),
+        pytest.param("true", "true", id="true"),
+        pytest.param("false", "false", id="false"),
+        pytest.param("<nil>", "<nil>", id="nothing"),
+        pytest.param('"', '"', id="a quote that stands alone"),
+        pytest.param('"open', '"open', id="a quote without its fellow"),
+    ],
+)
+def test_a_value(printed: str, value: str) -> None:
+    assert parse_parameters(line("stop", printed)) == {"stop": [value]}
+
+
+LINES = (
+    line("num_ctx", "4096"),
+    line("temperature", "0.7"),
+    line("stop", '"<|im_start|>"\n') + line("stop", '"<|im_end|>"'),
+)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(LINES)))
+def test_the_order_of_names_says_nothing(order: tuple[str, ...]) -> None:
+    assert parse_parameters("\n".join(order)) == {
+        "num_ctx": ["4096"],
+        "temperature": ["0.7"],
+        "stop": ["<|im_start|>", "<|im_end|>"],
+    }
+
+
+def test_the_order_of_values_is_kept() -> None:
+    # They may come apart, where another name stands between them.
+    text = "\n".join((line("stop", '"b"'), line("top_k", "40"), line("stop", '"a"')))
+    assert parse_parameters(text)["stop"] == ["b", "a"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "  \n\n"])
+def test_a_model_without_parameters(text: str) -> None:
+    assert parse_parameters(text) == {}
+
+
+def test_a_name_that_is_longer_than_its_column() -> None:
+    name = "x" * 31
+    assert parse_parameters(f'{name} "a b"') == {name: ["a b"]}
+
+
+def test_a_name_without_a_value() -> None:
+    assert parse_parameters("stop") == {"stop": [""]}
+
+
+def test_lines_that_end_as_on_windows() -> None:
+    assert parse_parameters(line("top_k", "40") + "\r\n" + line("stop", '"a"') + "\r\n") == {
+        "top_k": ["40"],
+        "stop": ["a"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "printed"),
+    [
+        ({"num_ctx": 1048576}, line("num_ctx", "1.048576e+06")),
+        ({"num_ctx": 4096}, line("num_ctx", "4096")),
+        ({"temperature": 0.1}, line("temperature", "0.1")),
+        ({"temperature": 1.0}, line("temperature", "1")),
+        ({"seed": 9007199254740993}, line("seed", "9.007199254740992e+15")),
+        ({"use_mmap": False}, line("use_mmap", "false")),
+        ({"stop": ["a", 'b"']}, line("stop", '"a"') + "\n" + line("stop", r'"b\""')),
+        ({"stop": "a"}, line("stop", '"a"')),
+        ({"stop": []}, ""),
+        ({"stop": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_is_declared_is_compared_with_what_is_printed(declared: dict[str, Any], printed: str) -> None:
+    assert as_parameters(declared) == parse_parameters(printed)
+
+
+def test_another_value_is_another_text() -> None:
+    values = [0, 1, 2, -1, 0.1, 0.2, 1.5, 4096, 1e-05, 1048576, 1048577, True, False, "", "a", " a"]
+    assert len({spelled(value) for value in values}) == len(values)
+
+
+def test_parameters_with_their_types() -> None:
+    text = "\n".join(
+        (
+            line("num_ctx", "1.048576e+06"),
+            line("temperature", "0.7"),
+            line("use_mmap", "true"),
+            line("stop", '"1"'),
+            line("penalty", "1"),
+            line("penalty", "2"),
+        )
+    )
+    read = parameters(text)
+    assert read == {"num_ctx": 1048576, "temperature": 0.7, "use_mmap": True, "stop": "1", "penalty": [1, 2]}
+    assert [type(value) for value in read.values()] == [int, float, bool, str, list]
