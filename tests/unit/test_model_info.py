@@ -10,9 +10,15 @@ import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_info import (
     TITLE,
     as_parameters,
+    asks_the_cloud,
+    chosen,
+    described,
     parameters,
     parse_parameters,
+    processor,
+    remote,
     spelled,
+    title,
 )
 
 # --- Parameters -----------------------------------------------------------------------------------------------------
@@ -41,7 +47,7 @@ def line(name: str, value: str) -> str:
         pytest.param(r'"\a\b\f\r\v"', "\a\b\f\r\v", id="with what JSON does not know"),
         pytest.param(r'"\u2028\u00ad"', "\u2028\u00ad", id="with characters that do not print"),
         pytest.param(r'"\U000e0001"', "\U000e0001", id="with a long code"),
-        pytest.param('"<｜begin▁of▁sentence｜>"', "<｜begin▁of▁sentence｜>", id="beyond ASCII"),
+        pytest.param('"<▁fin▁de▁phrase▁é>"', "<▁fin▁de▁phrase▁é>", id="beyond ASCII"),
         pytest.param('"4096"', "4096", id="a number in quotes"),
         pytest.param('"true"', "true", id="a word in quotes"),
         pytest.param("0.7", "0.7", id="a fraction"),
@@ -144,3 +150,150 @@ def test_parameters_with_their_types() -> None:
     read = parameters(text)
     assert read == {"num_ctx": 1048576, "temperature": 0.7, "use_mmap": True, "stop": "1", "penalty": [1, 2]}
     assert [type(value) for value in read.values()] == [int, float, bool, str, list]
+
+
+# --- Which models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (None, ["A:1", "b:latest", "hf.co/x/Y:Q4_K_M"]),
+        ([], []),
+        (["b:latest", "A:1"], ["b:latest", "A:1"]),
+        (["a:1", "HF.co/x/y:q4_k_m"], ["A:1", "hf.co/x/Y:Q4_K_M"]),
+        (["b:latest", "B:latest", "b:latest"], ["b:latest"]),
+        (["c:1", "b:1"], []),
+    ],
+    ids=["all", "none", "in their order", "in any case", "once", "unknown"],
+)
+def test_the_models_that_were_asked_for(wanted: list[str] | None, names: list[str]) -> None:
+    assert chosen(wanted, ["b:latest", "hf.co/x/Y:Q4_K_M", "A:1"]) == names
+
+
+CLOUD = {"name": "gpt-oss:120b-cloud", "remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "told", "asked"),
+    [
+        ({"name": "a:1"}, None, False),
+        ({"name": "a:1", "remote_host": "", "remote_model": ""}, None, False),
+        (CLOUD, {"host": "https://ollama.com:443", "model": "gpt-oss:120b"}, True),
+        (
+            {"name": "mine:1", "remote_host": "https://ollama.com:443"},
+            {"host": "https://ollama.com:443", "model": ""},
+            True,
+        ),
+        # Ollama asks its cloud by the name alone, and calls the model remote only where it says so itself.
+        ({"name": "a:cloud"}, None, True),
+        ({"name": "a:1b-cloud"}, None, True),
+        ({"name": "cloud:1"}, None, False),
+    ],
+)
+def test_models_of_a_cloud(listed: dict[str, Any], told: dict[str, str] | None, asked: bool) -> None:
+    assert (remote(listed), asks_the_cloud(listed)) == (told, asked)
+
+
+# --- What is said of a model ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "size_vram", "where"),
+    [(100, 0, "cpu"), (100, None, "cpu"), (100, 40, "gpu-partly"), (100, 100, "gpu"), (100, 120, "gpu"), (0, 0, "cpu")],
+)
+def test_where_a_model_computes(size: int, size_vram: int | None, where: str) -> None:
+    assert processor({"size": size, "size_vram": size_vram}) == where
+
+
+LISTED = {
+    "name": "a:1",
+    "digest": "ab",
+    "size": 7,
+    "details": {
+        "family": "llama",
+        "parameter_size": "134.52M",
+        "quantization_level": "unknown",
+        "context_length": 8192,
+    },
+    "capabilities": ["completion"],
+}
+SHOWN = {
+    "details": {"family": "llama", "parameter_size": "", "quantization_level": "Q4_1"},
+    "model_info": {"general.architecture": "llama", "llama.context_length": 2048, "general.parameter_count": 134515008},
+    "capabilities": ["completion", "tools"],
+    "template": "{{ .Prompt }}",
+    "parameters": line("stop", '"a"'),
+    "license": "MIT License\n\nCopyright",
+}
+
+
+def test_without_details_the_list_says_all() -> None:
+    assert described(LISTED, None) == {
+        "name": "a:1",
+        "digest": "ab",
+        "size": 7,
+        "family": "llama",
+        "parameter_size": "134.52M",
+        "quantization": "",
+        "context_length": 8192,
+        "capabilities": ["completion"],
+        "remote": None,
+        "loaded": None,
+    }
+
+
+def test_what_is_shown_is_believed_before_the_list() -> None:
+    assert described(LISTED, None, SHOWN) == {
+        **described(LISTED, None),
+        "quantization": "Q4_1",
+        "context_length": 2048,
+        "capabilities": ["completion", "tools"],
+        "parameter_count": 134515008,
+        "template": "{{ .Prompt }}",
+        "system": "",
+        "parameters": {"stop": "a"},
+        "license": "MIT License",
+    }
+
+
+def test_a_server_that_says_little() -> None:
+    told = described({"name": "a:1", "digest": "ab", "size": 7}, None, {})
+    assert (told["family"], told["context_length"], told["capabilities"], told["parameters"]) == ("", None, None, {})
+
+
+@pytest.mark.parametrize("context", [{}, {"context_length": 0}])
+def test_a_model_that_is_loaded_by_an_old_server(context: dict[str, int]) -> None:
+    running = {"name": "a:1", "size": 9, "size_vram": 0, "expires_at": "2026-05-30T10:49:12Z", **context}
+    assert described(LISTED, running)["loaded"] == {
+        "processor": "cpu",
+        "size": 9,
+        "size_vram": 0,
+        "context_length": None,
+        "expires_at": "2026-05-30T10:49:12Z",
+    }
+
+
+APACHE = """
+                                 Apache License
+                           Version 2.0, January 2004
+                        http://www.apache.org/licenses/
+
+   TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("", ""),
+        ("\n \n", ""),
+        (APACHE, "Apache License Version 2.0, January 2004 http://www.apache.org/licenses/"),
+        ("MIT License\r\n\r\nCopyright", "MIT License"),
+        ("x" * TITLE, "x" * TITLE),
+        ("x" * (TITLE - 2) + " " + "y" * TITLE, "x" * (TITLE - 2) + "…"),
+    ],
+    ids=["none", "white space", "of three lines", "of one line", "as long as it may be", "a text"],
+)
+def test_what_a_license_calls_itself(text: str, name: str) -> None:
+    assert title(text) == name

@@ -122,8 +122,8 @@ def described(
     :param running: its entry in ``/api/ps``, None where it is not loaded.
     :param shown: what ``/api/show`` says of it, None where that was not asked.
     """
-    # A model of a bare GGUF file has its quantization in the file alone, which only the second reads.
-    details = {**(listed.get("details") or {}), **_told((shown or {}).get("details"))}
+    # What a list of an old server does not know stands in the model's file, which only the second answer is read from.
+    details = {**_told(listed.get("details")), **_told((shown or {}).get("details"))}
     info = (shown or {}).get("model_info") or {}
     context = info.get(f"{info.get('general.architecture')}.context_length")
     model = {
@@ -134,7 +134,7 @@ def described(
         "parameter_size": details.get("parameter_size") or "",
         "quantization": details.get("quantization_level") or "",
         "context_length": context or details.get("context_length") or None,
-        "capabilities": (shown or listed).get("capabilities"),
+        "capabilities": (shown or {}).get("capabilities") or listed.get("capabilities"),
         "remote": remote(listed),
         "loaded": _loaded(running),
     }
