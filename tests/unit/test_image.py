@@ -269,7 +269,7 @@ def image(sources: list[dict[str, Any]], check_mode: bool = False, **more: Any) 
     wanted = {
         "sources": sources,
         "cache_dir": "/nonexistent",
-        "connect_timeout": 5.0,
+        "timeout_connect": 5.0,
         "recipe": None,
         "progress_file": None,
         **more,

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import BLOCK, blocks
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
-    BLOCK,
     Ollama,
     OllamaError,
     OllamaTransient,
     OllamaUnreachable,
-    blocks,
 )
 
 from tests.unit.servers import Answer, Loopback, Reply, as_json, loopback, streamed
@@ -219,5 +218,6 @@ def test_an_upload_that_breaks_off_may_be_tried_again(tmp_path: Path) -> None:
 
 def test_a_model_is_made_of_a_blob(server: Loopback) -> None:
     server.answers["POST /api/create"] = streamed(CAPTURED / "create.ndjson")
-    assert list(ollama(server).create("smollm2:135m", "ab"))[-1] == {"status": "success"}
-    assert json.loads(server.asked[0][1]) == {"model": "smollm2:135m", "files": {"model.gguf": "sha256:ab"}}
+    body = {"model": "smollm2:135m", "files": {"model.gguf": "sha256:ab"}}
+    assert list(ollama(server).create(body))[-1] == {"status": "success"}
+    assert json.loads(server.asked[0][1]) == body

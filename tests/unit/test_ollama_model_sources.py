@@ -11,18 +11,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import DEMO, LIBRARY, tags
-from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import OllamaError
-from ansible_collections.llmdesk.workstation.plugins.modules import ollama_model
-from ansible_collections.llmdesk.workstation.plugins.modules.ollama_model import Model, SourceFailed
+from ansible_collections.llmdesk.workstation.plugins.module_utils import model_bringer, model_manifest, registry
+from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO, need_pip
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import LIBRARY, tags
+from ansible_collections.llmdesk.workstation.plugins.module_utils.registry import RegistryError
+from ansible_collections.llmdesk.workstation.plugins.modules.ollama_model import Model, NoSourceLeft
 
 from tests.unit.servers import Loopback, Reply, as_json, loopback
 
 MANIFEST = '{"status":"pulling manifest"}\n'
 NO_SUCH_TAG = '{"error":"pull model manifest: file does not exist"}\n'
 SUCCESS = '{"status":"success"}\n'
-WEIGHTS = b"GGUF and so on"
-DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
+GGUF = b"GGUF and so on"
+DIGEST = hashlib.sha256(GGUF).hexdigest()
 
 
 class Server:
@@ -38,6 +39,7 @@ class Server:
                 "GET /api/tags": lambda _body: as_json({"models": self._models()}),
                 "POST /api/pull": self._pull,
                 "POST /api/create": self._create,
+                "POST /api/show": as_json({"capabilities": ["completion"], "template": "{{ .Messages }}"}),
                 "POST /api/copy": self._copy,
                 "DELETE /api/delete": self._delete,
                 f"HEAD /api/blobs/sha256:{DIGEST}": Reply(200),
@@ -73,18 +75,23 @@ class Server:
 def ollama(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     """An Ollama, registries of which only those named ``dead`` cannot be reached, and a demo model of some bytes."""
 
-    def reach(_self: Model, host: str) -> None:
+    def manifest(name: str, _timeout: float, _insecure: bool) -> model_manifest.Manifest:
+        host = name.split("/")[0] if name.count("/") == 2 else LIBRARY
         if host.startswith("dead"):
-            raise SourceFailed(f"{host} cannot be reached: No route to host")
+            raise RegistryError(f"{host} cannot be reached: No route to host", "unreachable")
+        if name not in thin.pullable:
+            raise RegistryError(f"{host} has no such model; its tags stand at {tags(name)}", "not_found")
+        return model_manifest.Manifest("pulled", "", ())
 
     kept = tmp_path / "models" / f"{DIGEST}.gguf"
     kept.parent.mkdir()
-    kept.write_bytes(WEIGHTS)
-    monkeypatch.setattr(Model, "_reach", reach)
+    kept.write_bytes(GGUF)
+    monkeypatch.setattr(registry, "manifest", manifest)
     monkeypatch.setitem(DEMO, "sha256", DIGEST)
-    monkeypatch.setitem(DEMO, "size", len(WEIGHTS))
+    monkeypatch.setitem(DEMO, "size", len(GGUF))
     with loopback({}) as server:
-        yield Server(server)
+        thin = Server(server)
+        yield thin
 
 
 @pytest.fixture
@@ -96,7 +103,14 @@ def ensure(ollama: Server, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "sources": sources,
             "url": ollama.http.url,
             "cache_dir": str(tmp_path),
-            "connect_timeout": 1.0,
+            "create": None,
+            "loaded": None,
+            "keep_alive": "-1m",
+            "verify": "size",
+            "transport": "http",
+            "container": None,
+            "models_dir": None,
+            "timeout_connect": 1.0,
             "stall_timeout": 5.0,
             "retries": 0,
             "progress_file": None,
@@ -115,7 +129,7 @@ def test_the_demo_stands_in_where_no_source_can_be_reached(ensure: Callable[...,
 def test_the_demo_does_not_stand_in_for_a_tag_that_does_not_exist(
     ensure: Callable[..., dict[str, Any]], ollama: Server
 ) -> None:
-    with pytest.raises(OllamaError) as failure:
+    with pytest.raises(NoSourceLeft) as failure:
         ensure("llama3.2:3bb", [{"name": "llama3.2:3bb"}, {"demo": True}])
     assert (
         str(failure.value) == f"{LIBRARY} has no such model; its tags stand at https://ollama.com/library/llama3.2/tags"
@@ -126,7 +140,7 @@ def test_the_demo_does_not_stand_in_for_a_tag_that_does_not_exist(
 @pytest.mark.parametrize("order", [1, -1])
 def test_one_answer_among_dead_registries_is_enough(ensure: Callable[..., dict[str, Any]], order: int) -> None:
     named = [{"name": "dead.example/library/llama3.2:3bb"}, {"name": "llama3.2:3bb"}][::order]
-    with pytest.raises(OllamaError, match=f"{LIBRARY} has no such model") as failure:
+    with pytest.raises(NoSourceLeft, match=f"{LIBRARY} has no such model") as failure:
         ensure("llama3.2:3bb", [*named, {"demo": True}])
     assert "dead.example/library/llama3.2:3bb: dead.example cannot be reached" in str(failure.value)
 
@@ -139,7 +153,7 @@ def test_what_one_registry_does_not_have_another_may(ensure: Callable[..., dict[
 
 
 def test_a_file_after_a_no_is_the_model_itself(ensure: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    file = {"file": str(tmp_path / "models" / f"{DIGEST}.gguf"), "sha256": DIGEST.upper()}
+    file = {"from_file": str(tmp_path / "models" / f"{DIGEST}.gguf"), "sha256": DIGEST.upper()}
     result = ensure("own:1", [{"name": "own:1"}, {"demo": True}, file])
     assert (result["model"]["name"], result["fell_back"]) == ("own:1", False)
 
@@ -155,13 +169,15 @@ def test_a_pull_that_moves_no_more_is_broken_off_though_its_lines_go_on(
 ) -> None:
     # Ollama repeats its last line sixteen times a second while nothing comes.
     clock = iter(range(1_000))
-    monkeypatch.setattr(ollama_model, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(model_bringer, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     moving = [f'{{"status":"pulling aa","digest":"aa","total":900,"completed":{done}}}\n' for done in range(20)]
+    monkeypatch.setattr(model_bringer.Bringer, "_pause", lambda *_arguments: None)
+    ollama.pullable.add("own:1")
     ollama.http.answers["POST /api/pull"] = Reply(lines=(*moving, *moving[-1:] * 20, SUCCESS))
-    with pytest.raises(OllamaError, match="no byte came for 5 s, 1 times"):
+    with pytest.raises(NoSourceLeft, match=r"no byte came for 5 s, 1 times; 0\.0 MB are there"):
         ensure("own:1", [])
     ollama.http.answers["POST /api/pull"] = Reply(lines=(*moving, *moving[-1:] * 4, SUCCESS))
-    with pytest.raises(OllamaError, match="does not list"):
+    with pytest.raises(NoSourceLeft, match="does not list"):
         ensure("own:1", [])
 
 
@@ -180,19 +196,16 @@ def test_where_the_tags_of_a_model_stand(name: str, page: str) -> None:
 
 
 @pytest.mark.parametrize("lists", ["readable", "one repository out of order"])
-def test_pip_comes_after_the_package_lists_were_read(tmp_path: Path, lists: str) -> None:
+def test_pip_comes_after_the_package_lists_were_read(
+    tmp_path: Path, lists: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # On a machine that was just set up, 'apt-get install' alone finds no package.
     log = tmp_path / "log"
     apt = tmp_path / "apt-get"
     fails = "1" if lists != "readable" else "0"
     apt.write_text(f'#!/bin/sh\necho "$*" >> {log}\n[ "$1" != update ] || exit {fails}\n')
     apt.chmod(0o755)
-    params = {"name": "m:1", "url": "http://127.0.0.1:1", "stall_timeout": 1.0, "progress_file": None}
-    module = SimpleNamespace(
-        params=params,
-        check_mode=False,
-        run_command=lambda _command: (1, "", "No module named pip"),
-        get_bin_path=lambda _name: str(apt),
-    )
-    Model(module)._need_pip()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    need_pip(lambda *_told: None)
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["update", "install"]

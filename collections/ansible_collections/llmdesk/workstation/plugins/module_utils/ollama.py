@@ -10,31 +10,75 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 from collections.abc import Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-BLOCK = 1024 * 1024
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_exec import ContainerConnection
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import blocks
 
 # Seconds that Ollama may be silent while it hashes what it has fetched: 50 GB on a slow disk. Asked again before it is
 # through, it would believe the file by its name.
 VERIFYING = 1800.0
 
+LONGEST = 64 * 1024
+"""Bytes of the longest line that is read; Ollama's have a few hundred."""
+
 
 class OllamaError(Exception):
-    """Ollama did not do what it was asked; trying the same again helps nothing."""
+    """Ollama did not do what it was asked; trying the same again helps nothing.
+
+    :param reason: what kind of failure it is, in the word that the module returns.
+    """
+
+    reason = "failed"
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or self.reason
 
 
 class OllamaUnreachable(OllamaError):
     """Nobody answers under Ollama's address."""
 
+    reason = "server_unreachable"
+
+
+class NotOllama(OllamaError):
+    """Something else answers under the address."""
+
+    reason = "not_ollama"
+
 
 class OllamaTransient(OllamaError):
     """The network or a registry failed; asking again carries on where it broke off."""
 
+    reason = "interrupted"
 
-# What a pull says when it is worth another try. Everything else is an answer.
-TRANSIENT = ("max retries exceeded", "EOF", "digest mismatch", "realm host", "timeout", "connection reset", "i/o")
+
+# What Ollama says, the reason that it stands for, and whether it is worth another try. The first that fits counts.
+MEANINGS = (
+    ("file does not exist", "not_found", False),
+    ("requires a newer version", "too_old", False),
+    ("no space left on device", "disk_full", False),
+    ("digest mismatch", "digest_mismatch", True),
+    ("429:", "rate_limited", True),
+    ("realm host", "registry_error", True),
+    ("unauthorized", "unauthorized", False),
+    ("access denied", "unauthorized", False),
+    ("invalid character", "not_a_registry", False),
+    # Somebody else's pull that was broken off: Ollama tells it to everybody who waits for the same blob.
+    ("context canceled", "interrupted", True),
+    ("context deadline exceeded", "interrupted", True),
+    ("max retries exceeded", "interrupted", True),
+    ("EOF", "interrupted", True),
+    ("timeout", "interrupted", True),
+    ("connection reset", "interrupted", True),
+    ("connection refused", "interrupted", True),
+    ("i/o", "interrupted", True),
+)
+SERVER_ERROR = re.compile(r"\b5\d\d:")
 
 
 class Ollama:
@@ -42,11 +86,14 @@ class Ollama:
 
     :param url: its address, such as ``http://127.0.0.1:11434``.
     :param timeout: seconds that it may be silent before a request counts as failed.
+    :param container: the container it runs in, to reach it through the Docker socket where its port is not published;
+        the host of ``url`` does not matter then.
     """
 
-    def __init__(self, url: str, timeout: float = 60.0) -> None:
+    def __init__(self, url: str, timeout: float = 60.0, container: str | None = None) -> None:
         self._address = urlsplit(url)
         self._timeout = timeout
+        self._container = container
 
     def version(self) -> str:
         """Return the server's version."""
@@ -83,20 +130,31 @@ class Ollama:
         """Give a model a second name; the blobs are shared."""
         self._send("POST", "/api/copy", {"source": source, "destination": destination}).read()
 
-    def pull(self, name: str) -> Generator[dict[str, Any], None, None]:
+    def pull(self, name: str, insecure: bool = False) -> Generator[dict[str, Any], None, None]:
         """Yield the lines of a pull; ends normally only after ``success``.
 
+        :param insecure: true for a registry that speaks plain http.
         :raises OllamaTransient: worth another try, which resumes.
         :raises OllamaError: an answer, such as a tag that does not exist.
         """
-        return self._stream("/api/pull", {"model": name})
+        return self._stream("/api/pull", {"model": name, "insecure": insecure} if insecure else {"model": name})
 
-    def create(self, name: str, digest: str) -> Iterator[dict[str, Any]]:
-        """Yield the lines of making a model of a GGUF blob that is already here.
+    def create(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """Yield the lines of making a model of another one, or of blobs that are already here.
 
-        :param digest: the blob's sha256 in hex.
+        :param body: as :func:`model_definition.request` makes it.
         """
-        return self._stream("/api/create", {"model": name, "files": {"model.gguf": "sha256:" + digest}})
+        return self._stream("/api/create", body)
+
+    def load(self, name: str, keep_alive: float | str, embeds: bool = False) -> None:
+        """Load a model into memory, or take it out.
+
+        :param keep_alive: how long it stays there after its last question: seconds, a duration such as ``30m``, -1
+            for ever, 0 to take it out now.
+        :param embeds: true for a model that only makes embeddings, and has no chat.
+        """
+        body = {"model": name, "keep_alive": keep_alive, **({"input": ""} if embeds else {"stream": False})}
+        self._send("POST", "/api/embed" if embeds else "/api/generate", body).read()
 
     def has_blob(self, digest: str) -> bool:
         """Say whether a blob is here, by its sha256 in hex."""
@@ -138,10 +196,10 @@ class Ollama:
         response = self._answer(connection, "POST", path, body)
         line: dict[str, Any] = {}
         try:
-            for text in response:
-                line = json.loads(text)
+            for text in iter(lambda: response.readline(LONGEST), b""):
+                line = _line(text)
                 if "error" in line:
-                    raise _kind(line["error"])
+                    raise _kind(str(line["error"]))
                 if str(line.get("status")).startswith("verifying") and connection.sock:
                     connection.sock.settimeout(VERIFYING)
                 yield line
@@ -170,9 +228,11 @@ class Ollama:
         return answer
 
     def _stranger(self, path: str) -> OllamaError:
-        return OllamaError(f"what answers {path} at {self._address.geturl()} is not Ollama")
+        return NotOllama(f"what answers {path} at {self._address.geturl()} is not Ollama")
 
     def _connection(self) -> http.client.HTTPConnection:
+        if self._container:
+            return ContainerConnection(self._container, self._address.port or 11434, self._timeout)
         return http.client.HTTPConnection(
             self._address.hostname or "127.0.0.1", self._address.port or 11434, timeout=self._timeout
         )
@@ -194,10 +254,15 @@ class Ollama:
         return response
 
 
-def blocks(path: str) -> Iterator[bytes]:
-    """Yield a file's content, a piece at a time: a model does not fit into a module's memory."""
-    with open(path, "rb") as file:
-        yield from iter(lambda: file.read(BLOCK), b"")
+def _line(text: bytes) -> dict[str, Any]:
+    """Return one line of a stream.
+
+    :raises ValueError: it is cut off, or no line of Ollama's.
+    """
+    line = json.loads(text)
+    if not isinstance(line, dict):
+        raise ValueError(f"{text[:40]!r} is no line of Ollama's")
+    return line
 
 
 def _error(text: str) -> str:
@@ -208,4 +273,10 @@ def _error(text: str) -> str:
 
 
 def _kind(message: str) -> OllamaError:
-    return OllamaTransient(message) if any(word in message for word in TRANSIENT) else OllamaError(message)
+    """Return what kind of failure a message stands for."""
+    for words, reason, again in MEANINGS:
+        if words in message:
+            return OllamaTransient(message, reason) if again else OllamaError(message, reason)
+    if SERVER_ERROR.search(message):
+        return OllamaTransient(message, "registry_error")
+    return OllamaError(message)

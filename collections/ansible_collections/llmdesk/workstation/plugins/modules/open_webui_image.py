@@ -34,7 +34,7 @@ options:
     description: Folder of downloads and built images.
     type: path
     default: /var/cache/llmdesk
-  connect_timeout:
+  timeout_connect:
     description: Seconds that a registry may take to answer.
     type: float
     default: 5
@@ -200,7 +200,7 @@ class Image:
 
         def connect() -> None:
             try:
-                socket.create_connection((address, int(port or 443)), self._wanted["connect_timeout"]).close()
+                socket.create_connection((address, int(port or 443)), self._wanted["timeout_connect"]).close()
                 answer.append("")
             except OSError as error:
                 answer.append(str(error.strerror or error))
@@ -208,9 +208,9 @@ class Image:
         # A name server may be silent for longer than any time-out of a socket.
         thread = threading.Thread(target=connect, daemon=True)
         thread.start()
-        thread.join(self._wanted["connect_timeout"])
+        thread.join(self._wanted["timeout_connect"])
         if not answer:
-            raise SourceFailed(f"{host} did not answer within {self._wanted['connect_timeout']:g} s")
+            raise SourceFailed(f"{host} did not answer within {self._wanted['timeout_connect']:g} s")
         if answer[0]:
             raise SourceFailed(f"{host} cannot be reached: {answer[0]}")
 
@@ -261,7 +261,7 @@ def main() -> None:
                 "required_one_of": [("registry", "archive", "build")],
             },
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
-            "connect_timeout": {"type": "float", "default": 5},
+            "timeout_connect": {"type": "float", "default": 5},
             "recipe": {"type": "path"},
             "progress_file": {"type": "path"},
         },
