@@ -19,7 +19,9 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_info imp
     remote,
     spelled,
     title,
+    understood,
 )
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName
 
 # --- Parameters -----------------------------------------------------------------------------------------------------
 
@@ -156,6 +158,24 @@ def test_parameters_with_their_types() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("tutor", "tutor:latest"),
+        ("registry.ollama.ai/library/llama3.2:3b", "llama3.2:3b"),
+        ("llama:3b", "llama3.2:3b"),
+        (" gpt-oss:120b-cloud", "gpt-oss:120b-cloud"),
+    ],
+)
+def test_what_a_name_means(name: str, meant: str) -> None:
+    assert understood(name) == meant
+
+
+def test_a_name_that_cannot_be_one() -> None:
+    with pytest.raises(BadName):
+        understood("a b")
+
+
+@pytest.mark.parametrize(
     ("wanted", "names"),
     [
         (None, ["A:1", "b:latest", "hf.co/x/Y:Q4_K_M"]),
@@ -260,6 +280,12 @@ def test_what_is_shown_is_believed_before_the_list() -> None:
 def test_a_server_that_says_little() -> None:
     told = described({"name": "a:1", "digest": "ab", "size": 7}, None, {})
     assert (told["family"], told["context_length"], told["capabilities"], told["parameters"]) == ("", None, None, {})
+
+
+@pytest.mark.parametrize(("text", "name"), [("", "apache-2.0"), ("MIT License", "MIT License")])
+def test_a_license_without_a_text_is_what_the_weights_say(text: str, name: str) -> None:
+    shown = {"license": text, "model_info": {"general.license": "apache-2.0"}}
+    assert described(LISTED, None, shown)["license"] == name
 
 
 @pytest.mark.parametrize("context", [{}, {"context_length": 0}])

@@ -147,7 +147,9 @@ models:
       returned: with details
       type: dict
     license:
-      description: What its license calls itself, the first paragraph on one line; the whole text is long.
+      description:
+        - What its license calls itself, the first paragraph on one line; the whole text is long.
+        - Of a model without a text, what its weights name as their license, such as C(apache-2.0).
       returned: with details
       type: str
     error:
@@ -182,16 +184,24 @@ version:
   type: str
   sample: 0.32.15
 reason:
-  description: Why it failed, in a word that stays the same, one of C(bad_name), C(server_unreachable) and C(failed).
+  description:
+    - What kind of failure it is, as M(llmdesk.workstation.ollama_model) calls it, V(bad_name), V(server_unreachable),
+      V(not_ollama), or V(failed) for everything else that the server says.
   returned: failure
   type: str
+  sample: server_unreachable
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_info import asks_the_cloud, chosen, described
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import BadName, canonical
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_info import (
+    asks_the_cloud,
+    chosen,
+    described,
+    understood,
+)
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import Ollama, OllamaError, OllamaUnreachable
 
 
@@ -200,7 +210,7 @@ class Info:
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         names = wanted["name"]
-        self._names = None if names is None else [canonical(name) for name in names]
+        self._names = None if names is None else [understood(name) for name in names]
         self._details = names is not None if wanted["details"] is None else wanted["details"]
         self._ollama = Ollama(wanted["url"], wanted["timeout"])
 
@@ -241,16 +251,15 @@ def main() -> None:
     try:
         module.exit_json(**Info(module.params).look())
     except BadName as error:
-        module.fail_json(msg=str(error), reason="bad_name")
+        module.fail_json(msg=str(error), reason=error.reason)
     except OllamaUnreachable as error:
         module.fail_json(
-            msg=f"Ollama at {url} does not answer: {error}. Run './llmdesk up' to start it.",
-            reason="server_unreachable",
+            msg=f"Ollama at {url} does not answer: {error}. Run './llmdesk up' to start it.", reason=error.reason
         )
     except OllamaError as error:
         module.fail_json(
             msg=f"The models of {url} could not be read: {error}. Check the address, and Ollama's log.",
-            reason="failed",
+            reason=error.reason,
         )
 
 
