@@ -114,13 +114,14 @@ def partial(store: Store, content: bytes, *notes: str, age: float = 60) -> list[
     return paths
 
 
-GOOD = '{"N":0,"Offset":0,"Size":10,"Completed":5}\n'
+def note(size: int) -> str:
+    return f'{{"N":0,"Offset":0,"Size":{size},"Completed":5}}\n'
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"N": 1}', "null"])
-def test_a_download_whose_notes_a_crash_has_broken_is_taken_away_alone(store: Store, note: str) -> None:
-    others = [*partial(store, b"another model", note), *partial(store, TEMPLATE, GOOD)]
-    broken = partial(store, WEIGHTS, GOOD, note)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"N": 1}', "null", note(104)])
+def test_a_download_whose_notes_a_crash_has_broken_is_taken_away_alone(store: Store, text: str) -> None:
+    others = [*partial(store, b"another model", text), *partial(store, TEMPLATE, note(len(TEMPLATE)))]
+    broken = partial(store, WEIGHTS, note(len(WEIGHTS) - 4), text)
     (fault,) = store.broken_downloads(MANIFEST)
     assert "are broken" in fault.sentence
     store.mend(fault)
@@ -130,6 +131,12 @@ def test_a_download_whose_notes_a_crash_has_broken_is_taken_away_alone(store: St
 
 def test_a_note_that_is_just_being_written_is_left_alone(store: Store) -> None:
     partial(store, WEIGHTS, "", age=0)
+    assert store.broken_downloads(MANIFEST) == []
+    assert len(store.broken_downloads(MANIFEST, at_work=0)) == 1
+
+
+def test_a_download_in_several_parts_may_be_carried_on(store: Store) -> None:
+    partial(store, WEIGHTS, note(len(WEIGHTS) - 4), note(4))
     assert store.broken_downloads(MANIFEST) == []
 
 

@@ -15,7 +15,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model imp
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_checkpoint import Checkpoints
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest import Manifest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import canonical
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import Store, blocks
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import AT_WORK, Store, blocks
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
     Ollama,
     OllamaError,
@@ -139,9 +139,17 @@ class Bringer:
         try:
             return self.manifest(source)
         except SourceFailed as error:
-            if error.reason != "unauthorized":
+            if error.reason != "unauthorized" or not self._ollama_may(canonical(source["name"])):
                 raise
             return None
+
+    def _ollama_may(self, name: str) -> bool:
+        """Tell whether the server has signed in where we have not; its first words after the manifest say so."""
+        try:
+            with contextlib.closing(self._ollama.pull(name)) as lines:
+                return any(line.get("status") != "pulling manifest" for line in lines)
+        except OllamaError:
+            return False
 
     def copy(self, name: str, target: str) -> None:
         """Give a model the name that is wanted, and take the other one away."""
@@ -231,8 +239,10 @@ class Bringer:
                 if error.reason == "rate_limited":
                     self._asked.pop(name, None)
                     self.manifest(source)  # says how long to wait, and waits
+                if self._store and manifest:
+                    # Ollama could not even begin: nobody is at work then.
+                    self._mend_downloads(self._store, manifest, 0 if str(error) == "EOF" else AT_WORK)
             if self._store and manifest:
-                self._mend_downloads(self._store, manifest)
                 suspects |= self._store.blobs(manifest)
             detail = f"trying again ({failed} of {self._limits.retries})" if failed else "the line is cut off often"
             self._pause(name, min(failed, 5) or LEAVING, detail)
@@ -269,8 +279,8 @@ class Bringer:
             return ""
         return f"; {self._arrived / 1e6:.1f} MB are there, and the next run carries on from them"
 
-    def _mend_downloads(self, store: Store, manifest: Manifest) -> None:
-        for fault in store.broken_downloads(manifest):
+    def _mend_downloads(self, store: Store, manifest: Manifest, at_work: float) -> None:
+        for fault in store.broken_downloads(manifest, at_work):
             store.mend(fault)
             self.healed.append(fault.sentence)
 

@@ -15,7 +15,7 @@ def declared(entry: Any) -> dict[str, Any]:
 
     :param entry: a name, or a dictionary with a name and any of the others.
     """
-    wanted = {"name": entry} if isinstance(entry, str) else dict(entry)
+    wanted: dict[str, Any] = {"name": entry} if isinstance(entry, str) else dict(entry)
     base = (wanted.get("create") or {}).get("from")
     wanted.setdefault("state", "present")
     wanted.setdefault("sources", [{"name": base or wanted["name"]}, {"demo": True}])

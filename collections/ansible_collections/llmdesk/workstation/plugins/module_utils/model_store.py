@@ -85,13 +85,16 @@ class Store:
                 return f"the manifest says that blob {layer.digest[:12]} has {layer.size} bytes, and it has {size}"
         return ""
 
-    def broken_downloads(self, manifest: Manifest) -> list[Fault]:
-        """Return downloads of a model's blobs that no pull can carry on."""
+    def broken_downloads(self, manifest: Manifest, at_work: float = AT_WORK) -> list[Fault]:
+        """Return downloads of a model's blobs that no pull can carry on.
+
+        :param at_work: seconds for which a note must not have been touched; 0 where nobody can be at work.
+        """
         found = []
         for layer in dict.fromkeys(manifest.layers):
             partial = self._blob(layer.digest) + "-partial"
             notes = glob.glob(glob.escape(partial) + "-*")
-            if any(map(_broken, notes)):
+            if _broken(notes, layer.size, at_work):
                 sentence = f"the notes of a download of blob {layer.digest[:12]} that was cut off are broken"
                 found.append(Fault(sentence, (partial, *notes)))
         return found
@@ -131,14 +134,20 @@ def blocks(path: str) -> Iterator[bytes]:
         yield from iter(lambda: file.read(BLOCK), b"")
 
 
-def _broken(note: str) -> bool:
+def _broken(notes: list[str], size: int, at_work: float) -> bool:
+    """Tell whether the notes of a download do not make up its blob; one note may be of a page that came instead."""
+    parts = 0
     try:
-        with open(note, encoding="utf-8") as file:
-            return not {"N", "Offset", "Size", "Completed"} <= set(json.load(file))
+        if not notes or time.time() - max(map(os.path.getmtime, notes)) < at_work:
+            return False
+        for note in notes:
+            with open(note, encoding="utf-8") as file:
+                parts += json.load(file)["Size"]
     except FileNotFoundError:
-        return False
-    except (ValueError, TypeError):
-        return time.time() - os.path.getmtime(note) > AT_WORK
+        return False  # it has just been finished
+    except (ValueError, TypeError, KeyError):
+        return True
+    return parts != size
 
 
 def in_volume(mounts: list[dict[str, str]], environment: list[str]) -> str | None:

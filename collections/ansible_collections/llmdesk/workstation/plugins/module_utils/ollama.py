@@ -68,6 +68,10 @@ MEANINGS = (
     ("unauthorized", "unauthorized", False),
     ("access denied", "unauthorized", False),
     ("invalid character", "not_a_registry", False),
+    ("unexpected end of JSON input", "not_a_registry", False),
+    ("cannot unmarshal", "not_a_registry", False),
+    ("no Location header", "registry_error", False),  # a plain registry, which Ollama cannot pull a blob from
+    ("unexpected status code", "registry_error", False),
     # Somebody else's pull that was broken off: Ollama tells it to everybody who waits for the same blob.
     ("context canceled", "interrupted", True),
     ("context deadline exceeded", "interrupted", True),
@@ -273,7 +277,8 @@ def _error(text: str) -> str:
 
 
 def _kind(message: str) -> OllamaError:
-    """Return what kind of failure a message stands for."""
+    """Return what kind of failure a message stands for; of a whole page that stands in it, only the beginning stays."""
+    message = " ".join(message.split())[:300]
     for words, reason, again in MEANINGS:
         if words in message:
             return OllamaTransient(message, reason) if again else OllamaError(message, reason)

@@ -9,7 +9,8 @@ short_description: A note that a desk keeps about itself
 description:
   - Writes down on the desk what was wanted and what stands for it, so that the next run need not find it out again.
     M(llmdesk.workstation.desk_facts) reads it.
-  - The folder is made, and the file is replaced in one step, so that a run that is cut off leaves the old note or the new.
+  - The folder is made, and the file is replaced in one step, so that a run that is cut off leaves the old note or the
+    new one.
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
