@@ -20,7 +20,7 @@ from urllib.parse import quote
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import DockerFailure, DockerSocket
 
 # Whoever hangs up first ends the other: a server that dies, or a client that was killed.
-BRIDGE = "exec 3<>/dev/tcp/127.0.0.1/{port} || exit 1; {{ cat <&3; kill $$; }} & cat >&3; kill $!"
+BRIDGE = "exec 3<>/dev/tcp/127.0.0.1/{port} 4<&0 || exit 1; cat <&3 & cat <&4 >&3 & wait -n; kill $(jobs -p)"
 
 
 class ContainerConnection(http.client.HTTPConnection):

@@ -64,6 +64,8 @@ options:
     description:
       - What the model is made of, on top of O(create.from) or of the file of O(sources[].from_file).
       - It is made anew when it is other than declared; parameters are laid over those of the base.
+      - Ollama writes a GGUF file anew when it takes it in, so that nobody can tell whether the model is still of the
+        file that O(sources[].from_file) names. Give a new file a new name, or a new tag.
     type: dict
     suboptions:
       from:
@@ -518,11 +520,7 @@ class Model:
         if self._base and self._base in before:
             base = model_definition.shown(self._ollama.show(self._base))
         asked = model_definition.wanted(base, self._create, self._adapters(push=False))
-        files = [source["sha256"].lower() for source in self._sources if source.get("from_file")]
-        found = model_definition.shown(self._ollama.show(self._name))
-        if not self._base and not self._create.get("quantize") and found.weights not in files:
-            asked = asked._replace(weights=files[0] if files else None)
-        return model_definition.differences(found, asked)
+        return model_definition.differences(model_definition.shown(self._ollama.show(self._name)), asked)
 
     def _load(self, name: str, after: Models) -> bool:
         """Load or unload the model, and tell whether that changed anything."""
@@ -552,6 +550,10 @@ class Model:
         self, plan: Plan, before: Models, after: Models, name: str, source: str, loaded: bool
     ) -> dict[str, Any]:
         was, now = before.get(name), after.get(name)
+        seen = {"before": {name: was}, "after": {name: now}}
+        if loaded and now:
+            is_to_be = self._wanted["loaded"]
+            seen = {"before": {name: dict(was or {}, loaded=not is_to_be)}, "after": {name: dict(now, loaded=is_to_be)}}
         healed = self._bringer.healed
         result = {
             "changed": was != now or loaded or bool(healed) or (self._check_mode and plan.do == "heal"),
@@ -563,7 +565,7 @@ class Model:
             "tried": self.tried,
             "fell_back": name != self._name,
             "note": self._note,
-            "diff": {"before": {name: was}, "after": {name: now}},
+            "diff": seen,
         }
         return dict(result, model=dict(now, name=name)) if now else result
 
