@@ -14,6 +14,7 @@ import time
 import uuid
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 
@@ -41,6 +42,14 @@ class ChatFailed(PageError):
     """The page shows an error in place of the answer."""
 
 
+# What every module that signs in as the administrator takes.
+SIGN_IN: dict[str, Any] = {
+    "url": {"type": "str", "default": "http://127.0.0.1:3000"},
+    "email": {"type": "str", "default": "admin@localhost"},
+    "password_file": {"type": "path", "default": "/etc/llmdesk/admin_password", "no_log": False},
+}
+
+
 def local_opener() -> OpenerDirector:
     """Return an opener that ignores the proxies of the environment: the page is on this machine."""
     return build_opener(ProxyHandler({}))
@@ -59,6 +68,7 @@ class OpenWebUI:
         self._opener = opener or local_opener()
         self._timeout = timeout
         self._token = ""
+        self.account: dict[str, Any] = {}
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send one request and return the decoded JSON answer.
@@ -93,9 +103,9 @@ class OpenWebUI:
         return True
 
     def sign_in(self, email: str, password: str) -> dict[str, Any]:
-        """Sign in and keep the session's token.
+        """Sign in, and keep the session's token and, as ``account``, whose it is.
 
-        :returns: the account, with ``role``, ``name`` and ``email``.
+        :returns: the account, with ``id``, ``role``, ``name`` and ``email``.
         :raises SignInRefused: wrong address or password (the page says 400), or too many tries (429).
         """
         try:
@@ -107,6 +117,7 @@ class OpenWebUI:
                 raise SignInRefused(error.detail, error.status) from error
             raise
         self._token = account.pop("token", "")
+        self.account = account
         return account
 
     def models(self) -> list[str]:
@@ -116,16 +127,73 @@ class OpenWebUI:
     def model_record(self, name: str) -> dict[str, Any] | None:
         """Return the page's own record of a model, None where it keeps none."""
         try:
-            record: dict[str, Any] | None = self.request("GET", "/api/v1/models/model?id=" + name)
+            record: dict[str, Any] | None = self.request("GET", "/api/v1/models/model?id=" + quote(name, safe=""))
         except PageError as error:
-            if error.status in (401, 404):  # 0.12.4 says 401 for "not found"
+            if error.status in (401, 404):  # 0.12.4 says 404 for "not found", others say 401
                 return None
             raise
         return record
 
-    def save_model_record(self, record: dict[str, Any], new: bool) -> None:
-        """Write the page's record of a model."""
-        self.request("POST", "/api/v1/models/" + ("create" if new else "model/update"), record)
+    def save_model_record(self, record: dict[str, Any], present: dict[str, Any] | None) -> None:
+        """Write the page's record of a model, as far as it differs.
+
+        :param record: the record as it should be.
+        :param present: the record as it is, None where the page keeps none.
+        """
+        if present is None:
+            self.request("POST", "/api/v1/models/create", record)
+            return
+        before = record_fields(present)
+        if dict(before, access_grants=[]) != dict(record, access_grants=[]):
+            self.request("POST", "/api/v1/models/model/update", record)
+        if before["access_grants"] != record["access_grants"]:
+            # 0.12.4 takes grants of an existing record here alone; its update leaves them as they are.
+            access = {key: record[key] for key in ("id", "name", "access_grants")}
+            self.request("POST", "/api/v1/models/model/access/update", access)
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """Return every account, each with ``id``, ``email``, ``name`` and ``role``."""
+        accounts: list[dict[str, Any]] = self.request("GET", "/api/v1/users/all")["users"]
+        return accounts
+
+    def add_account(self, account: dict[str, str]) -> str:
+        """Make an account.
+
+        :param account: ``name``, ``email``, ``role`` and ``password``.
+        :returns: its id.
+        """
+        return str(self.request("POST", "/api/v1/auths/add", account)["id"])
+
+    def change_account(self, number: str, changes: dict[str, str]) -> None:
+        """Change an account.
+
+        :param number: its id.
+        :param changes: any of ``name``, ``email``, ``role`` and ``password``.
+        """
+        self.request("POST", f"/api/v1/users/{number}/update", changes)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return every group, each with ``id`` and ``name``."""
+        groups: list[dict[str, Any]] = self.request("GET", "/api/v1/groups/")
+        return groups
+
+    def add_group(self, name: str) -> str:
+        """Make a group and return its id."""
+        return str(self.request("POST", "/api/v1/groups/create", {"name": name, "description": ""})["id"])
+
+    def members(self, group: str) -> list[str]:
+        """Return the ids of a group's own members."""
+        members: list[str] = self.request("GET", f"/api/v1/groups/id/{group}/export")["user_ids"]
+        return members
+
+    def change_members(self, group: str, verb: str, accounts: list[str]) -> None:
+        """Put accounts into a group, or take them out of it.
+
+        :param group: its id.
+        :param verb: ``add`` or ``remove``.
+        :param accounts: their ids.
+        """
+        self.request("POST", f"/api/v1/groups/id/{group}/users/{verb}", {"user_ids": accounts})
 
     def ask(self, model: str, question: str, timeout: float, poll: float = 0.2) -> dict[str, Any]:
         """Ask a question as the page does, and take the chat away again.
@@ -197,7 +265,40 @@ def new_chat(model: str, question: str, asked: str, answered: str) -> dict[str, 
     }
 
 
+def signed_in(wanted: dict[str, Any]) -> OpenWebUI:
+    """Return the administrator's session with the page.
+
+    :param wanted: the options in ``SIGN_IN``.
+    :raises PageError: the page does not answer, or refuses.
+    :raises OSError: the password's file cannot be read.
+    """
+    page = OpenWebUI(wanted["url"])
+    with open(wanted["password_file"], encoding="utf-8") as file:
+        page.sign_in(wanted["email"], file.read().strip())
+    return page
+
+
 EVERYBODY_READS = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+
+
+def group_reads(group: str) -> dict[str, str]:
+    """Return the grant that shows a model to a group, given by its id."""
+    return {"principal_type": "group", "principal_id": group, "permission": "read"}
+
+
+def group_ids(groups: list[dict[str, Any]], names: list[str]) -> dict[str, str]:
+    """Return the ids of the groups of these names, by name, for those that the page has.
+
+    :param groups: the page's groups, each with ``id`` and ``name``.
+    :raises PageError: a name says nothing, because the page has two groups of it.
+    """
+    found: dict[str, str] = {}
+    for group in groups:
+        if group["name"] in found:
+            raise PageError(f"it has two groups named {group['name']}; rename one of them in the page")
+        if group["name"] in names:
+            found[group["name"]] = group["id"]
+    return found
 
 
 def record_fields(record: dict[str, Any]) -> dict[str, Any]:
@@ -207,17 +308,33 @@ def record_fields(record: dict[str, Any]) -> dict[str, Any]:
     return dict(fields, access_grants=grants)
 
 
-def wanted_record(present: dict[str, Any] | None, name: str, tools: bool) -> dict[str, Any]:
+def wanted_record(
+    present: dict[str, Any] | None,
+    name: str,
+    tools: bool | None = None,
+    readers: list[dict[str, str]] | None = None,
+) -> dict[str, Any]:
     """Return the page's record of a model as it should be.
 
-    Every signed-in person may use the model, and the page sends its tools only where the model understands
-    them. Whatever else an administrator wrote into the record stays.
+    Without a record, only administrators see a model. So a record that is there, with whatever grants, is somebody's
+    decision about who sees it, and only a declared one replaces it. Whatever else an administrator wrote into the
+    record stays, and so does who may change it.
+
+    :param present: the record as it is, None where the page keeps none.
+    :param tools: whether the page sends its own tools to the model; None leaves that as it is.
+    :param readers: the grants to see the model; None leaves them as they are, and lets everybody see a model without
+        a record.
     """
     record = record_fields(present or {"id": name, "name": name, "params": {}, "is_active": True})
-    meta = record["meta"] or {}
-    record["meta"] = dict(meta, capabilities=dict(meta.get("capabilities") or {}, builtin_tools=tools))
-    if EVERYBODY_READS not in record["access_grants"]:
-        record["access_grants"] = [*record["access_grants"], EVERYBODY_READS]
+    record["meta"] = record["meta"] or {}
+    if tools is not None:
+        capabilities = dict(record["meta"].get("capabilities") or {}, builtin_tools=tools)
+        record["meta"] = dict(record["meta"], capabilities=capabilities)
+    if readers is None and present is None:
+        readers = [EVERYBODY_READS]
+    if readers is not None:
+        kept = [grant for grant in record["access_grants"] if grant["permission"] != "read" or grant in readers]
+        record["access_grants"] = [*kept, *(grant for grant in readers if grant not in kept)]
     return record
 
 

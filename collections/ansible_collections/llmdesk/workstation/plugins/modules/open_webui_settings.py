@@ -9,9 +9,11 @@ short_description: The few settings of an Open WebUI page that a desk answers fo
 description:
   - Open WebUI reads its environment only when its data volume is new. This module holds a running page to the named
     settings, whatever the age of its volume, and leaves everything else to the administrator.
-  - For each named model it keeps a record that lets every signed-in person use it, and that sends the page's own
-    tools only where Ollama says that the model understands tools. Without it, people read
-    C(does not support tools) instead of an answer.
+  - For each named model it keeps a record that sends the page's own tools only where Ollama says that the model
+    understands tools. Without it, people read C(does not support tools) instead of an answer.
+  - A model without a record is shown to administrators alone, so a record that is made here lets every signed-in
+    person use the model. In a record that is there already, who sees the model is somebody's decision, an
+    administrator's or one declared with M(llmdesk.workstation.open_webui_model_access), and stays as it is.
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
@@ -33,7 +35,7 @@ options:
     type: dict
     default: {}
   models:
-    description: Names of models, with their tags, that people may use.
+    description: Names of models, with their tags, that the page is to serve well.
     type: list
     elements: str
     default: []
@@ -68,9 +70,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils.open_webui import (
+    SIGN_IN,
     OpenWebUI,
     PageError,
     record_fields,
+    signed_in,
     wanted_record,
 )
 
@@ -93,25 +97,21 @@ def difference(page: OpenWebUI, config: dict[str, Any], models: list[str]) -> tu
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "default": "http://127.0.0.1:3000"},
-            "email": {"type": "str", "default": "admin@localhost"},
-            "password_file": {"type": "path", "default": "/etc/llmdesk/admin_password", "no_log": False},
+            **SIGN_IN,
             "config": {"type": "dict", "default": {}},
             "models": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    page = OpenWebUI(module.params["url"])
     try:
-        with open(module.params["password_file"], encoding="utf-8") as file:
-            page.sign_in(module.params["email"], file.read().strip())
+        page = signed_in(module.params)
         page.models()  # the page learns of new models only when its list is asked for
         before, after = difference(page, module.params["config"], module.params["models"])
         if not module.check_mode:
             if after["config"]:
                 page.request("POST", "/api/v1/configs/import", {"config": after["config"]})
             for name, record in after["models"].items():
-                page.save_model_record(record, new=before["models"][name] is None)
+                page.save_model_record(record, before["models"][name])
             page.models()  # and takes changed records into use in the same way
     except (PageError, OSError) as error:
         module.fail_json(
