@@ -502,6 +502,7 @@ def test_what_earlier_runs_recorded(machine: Machine) -> None:
         "image": None,
         "models": {"llama3.2:3b": {"model": "smollm2:135m"}},
         "settings": None,
+        "people": None,
         "proof": None,
     }
     assert len(desk["unknown"]) == 1

@@ -20,7 +20,7 @@ options:
     description: The part of the desk.
     type: str
     required: true
-    choices: [docker, nvidia_runtime, image, account, container, models, settings, verify]
+    choices: [docker, nvidia_runtime, image, account, container, models, settings, people, verify]
   wanted:
     description: What is wanted of that part; the roles' own variables show what each takes.
     type: dict
@@ -43,7 +43,7 @@ _value:
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmdesk.workstation.plugins.module_utils import model_plan
+from ansible_collections.llmdesk.workstation.plugins.module_utils import model_plan, people_plan
 from ansible_collections.llmdesk.workstation.plugins.module_utils import plan as plans
 
 PARTS = {
@@ -54,6 +54,7 @@ PARTS = {
     "container": plans.container_plan,
     "models": model_plan.models_plan,
     "settings": plans.settings_plan,
+    "people": people_plan.people_plan,
     "verify": plans.verify_plan,
 }
 

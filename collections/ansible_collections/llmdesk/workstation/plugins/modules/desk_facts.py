@@ -179,7 +179,7 @@ class Desk:
 
     @property
     def _record(self) -> dict[str, Any]:
-        return {part: self._recorded(part) for part in ("account", "image", "models", "settings", "proof")}
+        return {part: self._recorded(part) for part in ("account", "image", "models", "settings", "people", "proof")}
 
     def _recorded(self, part: str) -> Any:
         path = os.path.join(self._wanted["state_dir"], part + ".json")
