@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the pages of docs/ show agrees with the code: examples, and the words that a failure has."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import declared, models_plan
+
+from tests.unit.test_packaging import COLLECTION, ROOT, documentation, read
+
+PAGE = (ROOT / "docs" / "models.md").read_text()
+EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
+MODULE = documentation("modules", "ollama_model")
+TYPES = {"str": str, "bool": bool, "path": str, "dict": dict, "list": list, "int": int, "float": (int, float)}
+
+
+def unknown(given: dict[str, Any], options: dict[str, Any], where: str) -> list[str]:
+    """Return what the module would not take."""
+    found = [f"{where}{name}" for name in given if name not in options]
+    for name, value in given.items():
+        option = options.get(name, {})
+        if option and not isinstance(value, TYPES[option["type"]]):
+            found.append(f"{where}{name}: {value!r} is no {option['type']}")
+        below = option.get("suboptions")
+        for entry in value if below and isinstance(value, list) else [value] if below else []:
+            found += unknown(entry, below, f"{where}{name}.")
+    return found
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: yaml.safe_dump(example)[:60])
+def test_an_example_of_models_is_one_that_the_role_takes(example: dict[str, Any]) -> None:
+    role = read(COLLECTION / "roles" / "ollama_models" / "meta" / "argument_specs.yml")
+    assert set(example) <= set(role["argument_specs"]["main"]["options"])
+    options = MODULE["DOCUMENTATION"]["options"]
+    entries = [declared(entry) for entry in example["ollama_models"]]
+    assert [word for entry in entries for word in unknown(entry, options, f"{entry['name']}: ")] == []
+    bare = {"ollama": {"models": []}, "record": {"models": {}}}
+    planned = models_plan(bare, {"models": example["ollama_models"]})["models"]
+    assert [entry["name"] for entry in planned] == [e["name"] for e in entries if e["state"] != "absent"]
+
+
+def test_every_reason_of_a_failure_is_explained() -> None:
+    _general, *said = MODULE["RETURN"]["reason"]["description"]
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) == set(re.findall(r"V\((\w+)\)", " ".join(said)))
