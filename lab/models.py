@@ -9,63 +9,96 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import docker
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import DEMO
+from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 from docker.models.containers import Container
 
-from lab import cache, desk, registry
+from lab import authority, cache, desk, registry
 
 HOST = "models.lab.test"
 NAME = "llmdesk-lab-models"
 
+# Where a registry may send its clients for the blobs, as Ollama's own does: another host with the same content.
+ELSEWHERE = "blobs.lab.test"
+
 # Ollama takes a blob only from an address that a Location header names, which docker-registry does not send. So nginx
 # stands before it. A rate is a file: looked for at every request, it needs no reload that old connections outlive.
+# What goes wrong stands in a file of its own, before the locations that would answer otherwise.
 RATES = ("1m", "2m", "4m", "8m", "16m")
+BLOB = "add_header Location $request_uri; proxy_pass http://127.0.0.1:5000;"
 NGINX = (
     """
 events {}
 error_log stderr;
 http {
-    access_log off;
+    log_format lab escape=json '{"at": $msec, "took": $request_time, "status": $status, "method": "$request_method",'
+        ' "host": "$host", "path": "$uri", "range": "$http_range", "sent": $body_bytes_sent, "by": "$http_user_agent"}';
+    access_log /var/log/nginx/lab.log lab;
+    ssl_certificate /tls.crt;
+    ssl_certificate_key /tls.key;
+    client_max_body_size 0;
+    proxy_max_temp_file_size 0;
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-Proto https;
     server {
         listen 443 ssl;
-        ssl_certificate /tls.crt;
-        ssl_certificate_key /tls.key;
-        client_max_body_size 0;
-        proxy_max_temp_file_size 0;
-        proxy_set_header Host $http_host;
-        proxy_set_header X-Forwarded-Proto https;
 """
     + "".join(f"        if (-f /rate-{rate}) {{ set $limit_rate {rate}; }}\n" for rate in RATES)
-    + """
-        location / { proxy_pass http://127.0.0.1:5000; }
-        location ~ /blobs/sha256: {
-            add_header Location $request_uri;
-            proxy_pass http://127.0.0.1:5000;
-        }
-    }
-}
+    + f"""
+        include /etc/nginx/fault.conf;
+        location / {{ proxy_pass http://127.0.0.1:5000; }}
+        location ~ /blobs/sha256: {{ {BLOB} }}
+    }}
+    server {{
+        listen 443 ssl;
+        server_name {ELSEWHERE};
+        ssl_certificate /elsewhere.crt;
+        ssl_certificate_key /elsewhere.key;
+        location / {{ proxy_pass http://127.0.0.1:5000; }}
+    }}
+}}
 """
 )
 START = """
 rm -f /rate-*
+> /etc/nginx/fault.conf
 nginx
 exec $(command -v docker-registry || command -v registry) serve /etc/docker/registry/config.yml
 """
+STORE = "/var/lib/registry/docker/registry/v2/blobs/sha256"
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 WEIGHTS = "application/vnd.ollama.image.model"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One request: ``at`` is when it ended (seconds since 1970), ``took`` in seconds, ``sent`` in bytes of the body."""
+
+    at: float
+    took: float
+    status: int
+    method: str
+    host: str
+    path: str
+    range: str
+    sent: int
+    by: str
+
+
 def up(say: Callable[[str], None]) -> Container:
     """Start the registry, or return the one that runs."""
+    certificate, key = authority.certificate(ELSEWHERE)
     files = {"/etc/docker/registry/config.yml": registry.CONFIG, "/etc/nginx/nginx.conf": NGINX.encode()}
+    files.update({"/elsewhere.crt": certificate, "/elsewhere.key": key})
     return registry.serve(NAME, HOST, START, files, say)
 
 
@@ -94,6 +127,41 @@ def mend() -> None:
     desk.run(_container(), "nginx")
 
 
+def answer(locations: str) -> None:
+    """Answer otherwise from now on, to new connections and to those that there are, which break off.
+
+    :param locations: nginx's ``location`` blocks, such as those of :mod:`lab.faults`; empty to serve as usual.
+    """
+    cut()
+    desk.put(_container(), "/etc/nginx/fault.conf", locations.encode())
+    mend()
+
+
+@contextmanager
+def spoilt(digest: str) -> Iterator[None]:
+    """Serve other bytes of a blob than its name says, as a disk or a mirror does that has gone bad.
+
+    :param digest: its sha256 in hex.
+    """
+    data = f"{STORE}/{digest[:2]}/{digest}/data"
+    desk.run(_container(), f"cp {data} {data}.good && printf spoilt | dd of={data} conv=notrunc status=none")
+    try:
+        yield
+    finally:
+        desk.run(_container(), f"mv {data}.good {data}")
+
+
+def asked() -> list[Asked]:
+    """Return what has been asked of the registry since the last :func:`forget`, in the order in which it ended."""
+    lines = desk.run(_container(), "cat /var/log/nginx/lab.log").splitlines()
+    return [Asked(**json.loads(line)) for line in lines]
+
+
+def forget() -> None:
+    """Forget what has been asked."""
+    desk.run(_container(), "> /var/log/nginx/lab.log")
+
+
 def freeze() -> None:
     """Say nothing more, with every connection open."""
     _container().pause()
@@ -117,19 +185,30 @@ def demo() -> Path:
     return kept
 
 
-def push(name: str, weights: Path) -> str:
+def push(name: str, weights: Path, lie: int = 0) -> str:
     """Put a GGUF file into the registry as a model, as ``ollama push`` would.
 
     :param name: such as ``library/smollm2:135m``.
+    :param lie: bytes by which the manifest says that the weights are more than they are.
     :returns: the name by which an Ollama pulls it.
     """
     repository, _colon, tag = name.partition(":")
     config = {"model_format": "gguf", "model_family": "llama", "model_families": ["llama"], "os": "linux"}
-    layers = [_blob(repository, WEIGHTS, weights.read_bytes())]
+    layer = _blob(repository, WEIGHTS, weights.read_bytes())
+    layers = [dict(layer, size=layer["size"] + lie)]
     settings = _blob(repository, CONFIG, json.dumps(config).encode())
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": settings, "layers": layers}
     _request("PUT", f"/v2/{repository}/manifests/{tag or 'latest'}", json.dumps(manifest).encode(), MANIFEST)
     return f"{HOST}/{name}"
+
+
+def digest(name: str) -> str:
+    """Return the sha256 of the manifest under a name such as ``library/smollm2:135m``, in hex."""
+    repository, _colon, tag = name.partition(":")
+    url = f"http://{registry.push_address(NAME)}/v2/{repository}/manifests/{tag or 'latest'}"
+    request = urllib.request.Request(url, headers={"Accept": MANIFEST})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
+        return hashlib.sha256(response.read()).hexdigest()
 
 
 def _blob(repository: str, kind: str, content: bytes) -> dict[str, Any]:

