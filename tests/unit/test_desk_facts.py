@@ -378,11 +378,22 @@ TAGS = {
 @pytest.mark.parametrize(("tags", "count"), [(TAGS, 1), ({"models": None}, 0), ({"models": []}, 0)])
 def test_ollama_answers(machine: Machine, tags: Any, count: int) -> None:
     answers: dict[str, Answer] = {"GET /api/version": as_json({"version": "0.32.15"}), "GET /api/tags": as_json(tags)}
+    answers["GET /api/ps"] = as_json({"models": None})
     with loopback(answers) as server:
         machine.wanted["ollama_port"] = server.server_port
         ollama = machine.look()["ollama"]
     assert (ollama["state"], ollama["version"], len(ollama["models"])) == ("answers", "0.32.15", count)
-    assert all(set(model) == {"name", "digest", "size"} for model in ollama["models"])
+    assert all(set(model) == {"name", "digest", "size", "loaded"} for model in ollama["models"])
+
+
+def test_which_models_are_loaded(machine: Machine) -> None:
+    two = {"models": [TAGS["models"][0], {**TAGS["models"][0], "name": "other:1"}]}
+    answers: dict[str, Answer] = {"GET /api/version": as_json({"version": "0.32.15"}), "GET /api/tags": as_json(two)}
+    answers["GET /api/ps"] = as_json({"models": [{"name": "other:1"}]})
+    with loopback(answers) as server:
+        machine.wanted["ollama_port"] = server.server_port
+        models = machine.look()["ollama"]["models"]
+    assert {model["name"]: model["loaded"] for model in models} == {"smollm2:135m": False, "other:1": True}
 
 
 @pytest.mark.parametrize("reply", [Reply(200, "Ollama is running"), as_json([]), Reply(200, "{", cut=True)])
@@ -431,6 +442,7 @@ def test_a_page_that_was_just_started_is_waited_for(machine: Machine) -> None:
         "GET /api/config": as_json(CONFIG),
         "GET /api/version": as_json({"version": "0.32.15"}),
         "GET /api/tags": as_json(TAGS),
+        "GET /api/ps": as_json({"models": None}),
     }
     with loopback(answers) as server:
         machine.wanted.update(port=server.server_port, ollama_port=server.server_port, page_wait=30)

@@ -10,6 +10,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import ansible_test
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,24 @@ def test_nothing_is_found_by_ansible_lint_in_roles_and_playbooks() -> None:
         files
     )
     assert wanted - looked_at == set(), "a linter that looks at nothing finds nothing"
+
+
+def test_nothing_is_found_by_ansibles_own_check_of_modules() -> None:
+    # What 'ansible-test sanity --test validate-modules' runs; that itself wants to download pip.
+    check = Path(ansible_test.__file__).with_name("_util") / "controller/sanity/validate-modules/validate.py"
+    collection = ["--collection", "ansible_collections/llmdesk/workstation", "--collection-version", "0.1.0"]
+    done = subprocess.run(
+        [sys.executable, str(check), *collection, "--arg-spec", "plugins/modules"],
+        cwd=COLLECTION,
+        env={**os.environ, **dict.fromkeys(("PYTHONPATH", "ANSIBLE_COLLECTIONS_PATH"), str(COLLECTION.parents[2]))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # It has to end a program that hangs, which run_command cannot.
+    allowed = r"plugins/modules/desk_facts\.py:\d+:\d+: \S*use-run-command-not-popen .*"
+    found = [line for line in (done.stdout + done.stderr).splitlines() if not re.fullmatch(allowed, line)]
+    assert found == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -6,13 +6,17 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import ansible
 import ansible_collections
 import pytest
 import yaml
@@ -236,6 +240,28 @@ def test_what_runs_on_a_desk_is_python_3_8(path: Path) -> None:
             assert imported.split(".")[0] in STANDARD | allowed, f"{imported} is no standard library"
         called = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
         assert called not in ("removeprefix", "removesuffix"), f"{called} came with Python 3.9"
+
+
+# A real one where this machine has it: only that notices what is evaluated when a module is loaded.
+# pyenv's shims answer to every name, and run none.
+PYTHON_3_8 = next(
+    (str(path) for path in Path.home().glob(".pyenv/versions/3.8.*/bin/python")), shutil.which("python3.8")
+)
+
+
+@pytest.mark.skipif(PYTHON_3_8 is None, reason="there is no Python 3.8 here")
+@pytest.mark.parametrize("name", MODULES)
+def test_python_3_8_loads_the_module(name: str, tmp_path: Path) -> None:
+    (tmp_path / "ansible").symlink_to(Path(ansible.__file__).parent)
+    done = subprocess.run(
+        [str(PYTHON_3_8), str(COLLECTION / "plugins" / "modules" / f"{name}.py")],
+        input='{"ANSIBLE_MODULE_ARGS": {"no_such_option": 1}}',
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{COLLECTION.parents[2]}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.match("missing required|Unsupported|one of", json.loads(done.stdout or "{}").get("msg", "")), done.stderr
 
 
 # Of the controller's Python, without what came after 3.8.

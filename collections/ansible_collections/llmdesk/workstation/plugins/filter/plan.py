@@ -69,6 +69,7 @@ class FilterModule:
             "preflight": plans.preflight,
             "background_tasks": plans.background_tasks,
             "config_hash": plans.config_hash,
+            "models_by_size": model_plan.by_size,
             "models_record": model_plan.models_record,
         }
 

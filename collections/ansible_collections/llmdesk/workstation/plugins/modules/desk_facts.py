@@ -319,7 +319,12 @@ class Desk:
         try:
             _status, version = get_json(self._wanted["ollama_port"], "/api/version")
             _status, tags = get_json(self._wanted["ollama_port"], "/api/tags")
-            models = [{key: model[key] for key in ("name", "digest", "size")} for model in tags["models"] or []]
+            _status, running = get_json(self._wanted["ollama_port"], "/api/ps")
+            loaded = {model["name"] for model in running["models"] or []}
+            models = [
+                {**{key: model[key] for key in ("name", "digest", "size")}, "loaded": model["name"] in loaded}
+                for model in tags["models"] or []
+            ]
             found.update(state="answers", version=version["version"], models=models)
         except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
             found["error"] = str(error)

@@ -160,9 +160,11 @@ options:
     type: float
     default: 5
   stall_timeout:
-    description: Seconds without a byte after which a pull is broken off and resumed; Ollama itself waits for ever.
+    description:
+      - Seconds without a byte after which a pull is broken off and resumed; Ollama itself may wait for ever.
+      - After 30 seconds Ollama throws away what the connection has brought. So less keeps more.
     type: float
-    default: 60
+    default: 20
   retries:
     description: How often in a row a pull that brings nothing is resumed before the next source is tried.
     type: int
@@ -636,7 +638,7 @@ def main() -> None:
             "models_dir": {"type": "path"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
             "timeout_connect": {"type": "float", "default": 5},
-            "stall_timeout": {"type": "float", "default": 60},
+            "stall_timeout": {"type": "float", "default": 20},
             "retries": {"type": "int", "default": 3},
             "progress_file": {"type": "path"},
         },
