@@ -1,7 +1,7 @@
-"""Measures, in one desk of the lab, what the README claims, and prints a table.
+"""Measures what the README claims, and prints tables: of a desk, of models, or of both.
 
-Inside the desk, on localhost, both sides are typed as a person types them. Their turns alternate, so that a machine
-that grows slow or fast does so for both; the middle one counts.
+In a desk of the lab, on localhost, both sides are typed as a person types them. Turns alternate, so that a machine that
+grows slow or fast does so for both sides; the middle one counts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import statistics
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import click
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import DEMO
+from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 from docker.models.containers import Container
 
+from bench.models import table as models_table
+from bench.race import Race
 from lab import desk, engine, models
 from lab import image as built
 from lab.engine import REPOSITORY
@@ -29,7 +30,7 @@ from lab.engine import REPOSITORY
 NAME = "llmdesk-bench"
 CHECKOUT = "/root/llmdesk"
 README = Path(__file__).with_name("README.md")
-TABLE = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- /table -->)", re.DOTALL)
+HEAD = "| what | llmdesk | against | | ratio | goal |\n|---|---|---|---|---|---|"
 
 # Everything cached and nothing there: no container, volume, record or password; image, model file and .venv stay.
 FORGET = """
@@ -37,30 +38,6 @@ docker rm --force open-webui >/dev/null 2>&1
 docker volume rm --force open-webui ollama >/dev/null 2>&1
 rm -rf /etc/llmdesk /var/lib/llmdesk
 """
-
-
-@dataclass(frozen=True)
-class Race:
-    """Two ways to the same end, in seconds a turn."""
-
-    what: str
-    peer: str
-    ours: list[float]
-    theirs: list[float]
-    goal: float
-
-    @property
-    def ratio(self) -> float:
-        """How much longer ours takes, in the middle."""
-        return statistics.median(self.ours) / statistics.median(self.theirs)
-
-    def row(self) -> str:
-        """Return the race as a row of the table."""
-        ours, theirs = (f"{statistics.median(turns):.1f} s ({min(turns):.1f} to {max(turns):.1f})" for turns in self)
-        return f"| {self.what} | {ours} | {self.peer} | {theirs} | {self.ratio:.2f} | ≤ {self.goal:.2f} |"
-
-    def __iter__(self) -> Iterator[list[float]]:
-        return iter((self.ours, self.theirs))
 
 
 class Desk:
@@ -148,39 +125,44 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({model[1] if model else 'unknown'}), {memory:.0f} GiB of memory"
 
 
+def desk_table(turns: int, say: Callable[[str], None], keep: bool) -> str:
+    """Measure a desk and return the rows, and where the time goes."""
+    try:
+        on = Desk(say)
+        up, phases = first_run(on, turns)
+        again = second_run(on, turns)
+    finally:
+        if not keep:
+            desk.destroy(NAME)
+    where = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())
+    return f"{up.row()}\n{again.row()}\n\nWhere the first of them spends its time: {where}."
+
+
 @click.command(help=__doc__)
+@click.argument("parts", nargs=-1, type=click.Choice(["desk", "models"]))
 @click.option("--turns", default=5, show_default=True, help="How often each side runs.")
-@click.option("--write", is_flag=True, help="Put the table into bench/README.md.")
+@click.option("--write", is_flag=True, help="Put the tables into bench/README.md.")
 @click.option("--keep", is_flag=True, help="Leave the desk standing.")
-def main(turns: int, write: bool, keep: bool) -> None:
+def main(parts: tuple[str, ...], turns: int, write: bool, keep: bool) -> None:
     """Measure and report."""
 
     def say(text: str) -> None:
         click.echo(f"bench: {text}", err=True)
 
+    measured = {"desk": lambda: desk_table(turns, say, keep), "models": lambda: models_table(turns, say)}
     with engine.running(say):
-        try:
-            on = Desk(say)
-            up, phases = first_run(on, turns)
-            again = second_run(on, turns)
-        finally:
-            if not keep:
-                desk.destroy(NAME)
-    table = f"""
-Measured on {machine()}, a desk with Debian 12 and its own Docker; the middle of {turns} turns, fastest and slowest in
-brackets.
+        for part in parts or measured:
+            table = f"\nMeasured on {machine()}; of {turns} turns the middle one, fastest and slowest in brackets.\n"
+            table += f"\n{HEAD}\n{measured[part]()}\n\n"
+            click.echo(table)
+            if write:
+                keep_in_readme(part, table)
 
-| what | llmdesk | against | | ratio | goal |
-|---|---|---|---|---|---|
-{up.row()}
-{again.row()}
 
-Where the first of them spends its time: {", ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())}.
-
-"""
-    click.echo(table)
-    if write:
-        README.write_text(TABLE.sub(lambda _old: table, README.read_text()))
+def keep_in_readme(part: str, table: str) -> None:
+    """Put a table where the README has its place."""
+    place = re.compile(rf"(?<=<!-- {part} -->\n).*(?=<!-- /{part} -->)", re.DOTALL)
+    README.write_text(place.sub(lambda _old: table, README.read_text()))
 
 
 if __name__ == "__main__":
