@@ -307,8 +307,6 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import 
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.progress import Cancelled, Progress
 
-Models = dict[str, dict[str, Any]]  # by name, each with digest and size
-
 
 class NoSourceLeft(Exception):
     """No source brought the model."""
@@ -369,7 +367,7 @@ class Model:
             result["chat"] = no_chat(self._ollama.show(name))
         return result
 
-    def _plan(self, before: Models, faults: list[Fault]) -> Plan:
+    def _plan(self, before: dict[str, Any], faults: list[Fault]) -> Plan:
         here = before.get(self._name)
         pins = tuple(source["digest"] for source in self._sources if source.get("digest"))
         made = bool(self._base or self._create)
@@ -408,7 +406,7 @@ class Model:
         self._note = f"no registry has {self._name}, so it was made here and stays as it is"
         return None
 
-    def _faults(self, before: Models) -> list[Fault]:
+    def _faults(self, before: dict[str, Any]) -> list[Fault]:
         """Return what is broken of the model's files, as far as they can be seen."""
         here = before.get(self._name)
         if self._store is None or here is None or self._wanted["state"] == "absent":
@@ -427,12 +425,12 @@ class Model:
             self._store.mend(fault)  # type: ignore[union-attr]
             self._bringer.healed.append(fault.sentence)
 
-    def _delete(self, before: Models) -> Models:
+    def _delete(self, before: dict[str, Any]) -> dict[str, Any]:
         if not self._check_mode:
             self._ollama.delete(self._name)
         return {name: model for name, model in before.items() if name != self._name}
 
-    def _alias(self, before: Models) -> str:
+    def _alias(self, before: dict[str, Any]) -> str:
         """Return a source's own name under which the model is here already, after a run that was cut off."""
         for source in self._sources:
             name = canonical(source["name"]) if source.get("name") else ""
@@ -440,7 +438,7 @@ class Model:
                 return name
         return ""
 
-    def _predict(self, plan: Plan, before: Models) -> tuple[str, Models]:
+    def _predict(self, plan: Plan, before: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Say where it would come from, and what would be there."""
         source, digest, size = spelled(self._sources[0]), None, None
         for wanted in self._sources if not self._base or self._base not in before else []:
@@ -463,7 +461,7 @@ class Model:
             digest, size = f"of {self._base or source} as declared", None
         return source, {**before, self._name: {"digest": digest or f"of {source}", "size": size}}
 
-    def _brought(self, name: str, before: Models) -> tuple[str, str]:
+    def _brought(self, name: str, before: dict[str, Any]) -> tuple[str, str]:
         """Bring a model from the first source that has it; return the name it is listed under, and the source."""
         for source in self._sources:
             denied = any(entry["reason"] == "not_found" for entry in self.tried)
@@ -477,7 +475,7 @@ class Model:
                 self._failed(source, SourceFailed(str(error), "bad_file"))
         raise self._no_source_left()
 
-    def _bring(self, source: dict[str, Any], name: str, before: Models) -> str:
+    def _bring(self, source: dict[str, Any], name: str, before: dict[str, Any]) -> str:
         if source.get("name"):
             self._bytes = self._bringer.pull(source, name, before)
             return name
@@ -490,7 +488,7 @@ class Model:
         self._bringer.create(name, model_definition.request(name, {}, weights=sha256))
         return name
 
-    def _made(self, before: Models) -> tuple[str, str]:
+    def _made(self, before: dict[str, Any]) -> tuple[str, str]:
         """Make the declared model."""
         adapters = self._adapters(push=True)
         if self._base:
@@ -517,14 +515,14 @@ class Model:
             self._bringer.push(self._name, adapter["from_file"], adapter["sha256"].lower())
         return tuple(adapter["sha256"].lower() for adapter in adapters)
 
-    def _differs(self, before: Models) -> list[str]:
+    def _differs(self, before: dict[str, Any]) -> list[str]:
         base = None
         if self._base and self._base in before:
             base = model_definition.shown(self._ollama.show(self._base))
         asked = model_definition.wanted(base, self._create, self._adapters(push=False))
         return model_definition.differences(model_definition.shown(self._ollama.show(self._name)), asked)
 
-    def _load(self, name: str, after: Models) -> bool:
+    def _load(self, name: str, after: dict[str, Any]) -> bool:
         """Load or unload the model, and tell whether that changed anything."""
         wanted = self._wanted["loaded"]
         if wanted is None or name not in after or (name in self._ollama.running()) == wanted:
@@ -549,7 +547,7 @@ class Model:
             yield entry["error"] if own else f"{entry['source']}: {entry['error']}"
 
     def _result(
-        self, plan: Plan, before: Models, after: Models, name: str, source: str, loaded: bool
+        self, plan: Plan, before: dict[str, Any], after: dict[str, Any], name: str, source: str, loaded: bool
     ) -> dict[str, Any]:
         was, now = before.get(name), after.get(name)
         seen = {"before": {name: was}, "after": {name: now}}
