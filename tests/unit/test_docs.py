@@ -15,7 +15,15 @@ from tests.unit.test_packaging import COLLECTION, ROOT, documentation, read
 PAGE = (ROOT / "docs" / "models.md").read_text()
 EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
 MODULE = documentation("modules", "ollama_model")
-TYPES: dict[str, Any] = {"str": str, "bool": bool, "path": str, "dict": dict, "list": list, "int": int, "float": (int, float)}
+TYPES: dict[str, Any] = {
+    "str": str,
+    "bool": bool,
+    "path": str,
+    "dict": dict,
+    "list": list,
+    "int": int,
+    "float": (int, float),
+}
 
 
 def unknown(given: dict[str, Any], options: dict[str, Any], where: str) -> list[str]:
