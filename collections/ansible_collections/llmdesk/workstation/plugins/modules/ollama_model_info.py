@@ -11,7 +11,7 @@ description:
     loaded ones compute.
   - Asks Ollama alone, and changes nothing. No model is loaded, and nobody on the internet is asked, not even about a
     model that runs there.
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
 options:
