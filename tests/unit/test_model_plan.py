@@ -108,7 +108,8 @@ def needed(
     ]
     desk = {"ollama": {"models": there}, "record": {"models": recorded}}
     plan = models_plan(desk, {"models": models, "retry_sources": retry, "exclusive": exclusive})
-    assert plan["act"] is bool(plan["models"])
+    stale = set(recorded or {}) - {canonical(declared(entry)["name"]) for entry in models}
+    assert plan["act"] is bool(plan["models"] or stale)
     return {entry["name"]: entry["reason"] for entry in plan["models"]}
 
 
@@ -202,13 +203,13 @@ def result(name: str, **more: Any) -> dict[str, Any]:
 def test_the_record_says_what_stands_for_what() -> None:
     tried = [{"source": "llama3.2:3b", "error": "no route"}]
     record = models_record(
-        {"kept:1": {"model": "kept:1"}, "gone:1": {"model": "gone:1"}},
+        {name: {"model": name} for name in ("kept:1", "gone:1", "forgotten:1")},
         [
             result("llama:3b", model={"name": "smollm2:135m", "digest": "d", "size": 1}, fell_back=True, tried=tried),
             result("gone:1"),
             result("never:1"),
         ],
-        [declared(name) for name in ("llama:3b", "gone:1", "never:1")],
+        ["kept:1", "llama:3b", "gone:1", {"name": "never:1", "state": "absent"}],
     )
     assert list(record) == ["kept:1", "llama3.2:3b"]
     assert record["llama3.2:3b"] == {
@@ -225,16 +226,16 @@ def test_the_record_says_what_stands_for_what() -> None:
 
 def test_the_record_before_is_left_as_it_was() -> None:
     before = {"a:1": {"model": "a:1"}}
-    models_record(before, [result("a:1")], [declared("a:1")])
+    models_record(before, [result("a:1")], ["a:1"])
     assert before == {"a:1": {"model": "a:1"}}
     assert models_record(None, [], []) == {}
 
 
 def test_what_cannot_chat_is_remembered_until_it_is_brought_anew() -> None:
     model = {"name": "a:1", "digest": "d", "size": 1}
-    first = models_record(None, [result("a:1", model=model, chat="has no chat template")], [declared("a:1")])
-    assert models_record(first, [result("a:1", model=model)], [declared("a:1")]) == first
-    again = models_record(first, [result("a:1", model=model, chat="")], [declared("a:1")])
+    first = models_record(None, [result("a:1", model=model, chat="has no chat template")], ["a:1"])
+    assert models_record(first, [result("a:1", model=model)], ["a:1"]) == first
+    again = models_record(first, [result("a:1", model=model, chat="")], ["a:1"])
     assert (first["a:1"]["chat"], again["a:1"]["chat"]) == ("has no chat template", "")
 
 

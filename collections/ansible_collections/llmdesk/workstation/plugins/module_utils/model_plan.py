@@ -28,7 +28,8 @@ def models_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     :param desk: the desk facts.
     :param wanted: ``models``, the declared list; ``retry_sources``, true to ask the hubs again for a model that
         another one stands in for; ``exclusive``, true to remove what is not declared.
-    :returns: ``act``, and ``models``, the declared models that need something, each with its ``reason``.
+    :returns: ``act``, and ``models``, the declared models that need something, each with its ``reason``. There may be
+        none where the record names a model that nobody declares any more.
     """
     present = {model["name"]: model for model in desk["ollama"]["models"]}
     recorded = desk["record"]["models"] or {}
@@ -42,7 +43,8 @@ def models_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted.get("exclusive"):
         surplus = sorted(set(present) - _kept(entries, recorded))
         needed += [{"name": name, "state": "absent", "reason": "is here and not declared"} for name in surplus]
-    return {"act": bool(needed), "models": needed}
+    stale = set(recorded) - {canonical(entry["name"]) for entry in entries}
+    return {"act": bool(needed or stale), "models": needed}
 
 
 def _kept(entries: list[dict[str, Any]], recorded: dict[str, Any]) -> set[str]:
@@ -93,19 +95,19 @@ def by_size(models: list[dict[str, Any]], predicted: list[dict[str, Any]]) -> li
 
 
 def models_record(
-    recorded: dict[str, Any] | None, results: list[dict[str, Any]], models: list[dict[str, Any]]
+    recorded: dict[str, Any] | None, results: list[dict[str, Any]], models: list[Any]
 ) -> dict[str, Any]:
     """Return the record of the models: what was wanted, and what stands for it.
 
     :param recorded: the record until now.
-    :param results: results of ``ollama_model``, one a declared model.
-    :param models: those models, as they were declared.
+    :param results: results of ``ollama_model``, one a model that needed something.
+    :param models: the declared list; what is not in it is forgotten.
     """
-    record = dict(recorded or {})
-    declarations = {canonical(entry["name"]): declaration(entry) for entry in models}
+    declarations = {canonical(entry["name"]): declaration(entry) for entry in map(declared, models)}
+    record = {name: entry for name, entry in (recorded or {}).items() if name in declarations}
     for result in results:
         wanted = canonical(result["invocation"]["module_args"]["name"])
-        if "model" not in result:
+        if "model" not in result or wanted not in declarations:
             record.pop(wanted, None)
             continue
         record[wanted] = {
