@@ -82,6 +82,7 @@ MEANINGS = (
     ("connection refused", "interrupted", True),
     ("i/o", "interrupted", True),
 )
+UNKNOWN_PATH = (404, 405, 501)  # Ollama says what it does not have in JSON
 SERVER_ERROR = re.compile(r"\b5\d\d:")
 
 
@@ -254,6 +255,8 @@ class Ollama:
         except (OSError, http.client.HTTPException) as error:
             raise OllamaUnreachable(str(error)) from error
         if refusal is not None:
+            if response.status in UNKNOWN_PATH and _error(refusal) == refusal.strip():
+                raise NotOllama(f"what answers {path} on port {connection.port} is not Ollama (HTTP {response.status})")
             raise _kind(_error(refusal) or f"HTTP {response.status}")
         return response
 
