@@ -243,5 +243,7 @@ def test_the_smallest_download_comes_first_and_removals_before_all() -> None:
     models = [declared("big:1"), declared("small:1"), declared({"name": "old:1", "state": "absent"})]
     predicted = [{"bytes": 9}, {"bytes": 2}, {"bytes": 0}]
     assert [entry["name"] for entry in by_size(models, predicted)] == ["old:1", "small:1", "big:1"]
+    own = declared({"name": "own:1", "create": {"from": "big:1"}})
+    assert by_size([own, *models], [{"bytes": 0}, *predicted])[-1] == own
     unknown = [{"skipped": True}] * 3
     assert [entry["name"] for entry in by_size(models, unknown)] == ["old:1", "big:1", "small:1"]

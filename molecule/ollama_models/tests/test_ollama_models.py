@@ -1,4 +1,4 @@
-"""A page that runs got its models: one out of a file, one that another stands in for, and one was taken away."""
+"""A page that runs got its models: out of a file, of its own, and one that stands in; what nobody declares is gone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def record(host: Host) -> dict[str, Any]:
 
 
 def test_what_is_there_is_what_was_declared_or_stands_in(models: dict[str, str]) -> None:
-    assert set(models) == {"house:1", "smollm2:135m"}
+    assert set(models) == {"house:1", "smollm2:135m", "tutor:1"}
 
 
 def test_both_are_the_file_that_was_given(host: Host, models: dict[str, str]) -> None:
@@ -61,7 +61,19 @@ def test_the_record_says_what_stands_in_and_why(models: dict[str, str], record: 
 
 
 def test_what_was_taken_away_is_forgotten(record: dict[str, Any]) -> None:
-    assert set(record) == {"house:1", "llama3.2:3b"}
+    assert set(record) == {"house:1", "llama3.2:3b", "tutor:1"}
+
+
+def test_the_model_of_its_own_has_its_prompt_and_shares_the_weights(host: Host) -> None:
+    tutor, house = (ask(host, "/api/show", {"model": name}) for name in ("tutor:1", "house:1"))
+    assert tutor["system"] == "You help pupils to find the answer themselves."
+    assert "temperature" in tutor["parameters"]
+    assert tutor["modelfile"].split("FROM /")[1].split()[0] == house["modelfile"].split("FROM /")[1].split()[0]
+
+
+def test_it_is_kept_in_memory(host: Host) -> None:
+    loaded = json.loads(host.check_output(f"curl -fsS {OLLAMA}/api/ps"))["models"]
+    assert "tutor:1" in [model["name"] for model in loaded]
 
 
 def test_a_model_answers(host: Host) -> None:

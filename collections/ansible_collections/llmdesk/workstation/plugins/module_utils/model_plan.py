@@ -87,16 +87,20 @@ def declaration(entry: dict[str, Any]) -> str:
 def by_size(models: list[dict[str, Any]], predicted: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return models with the smallest download first, so that desks of one room pull the same one at the same time.
 
+    What is made of another model comes after all that are pulled: its base may be one of them.
+
     :param predicted: results of ``ollama_model`` in check mode, one a model, with ``bytes``.
     """
     sizes = [result.get("bytes") or 0 for result in predicted]
-    order = sorted(range(len(models)), key=lambda number: (models[number]["state"] != "absent", sizes[number]))
-    return [models[number] for number in order]
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        model = models[number]
+        return model["state"] != "absent", bool((model.get("create") or {}).get("from")), sizes[number]
+
+    return [models[number] for number in sorted(range(len(models)), key=rank)]
 
 
-def models_record(
-    recorded: dict[str, Any] | None, results: list[dict[str, Any]], models: list[Any]
-) -> dict[str, Any]:
+def models_record(recorded: dict[str, Any] | None, results: list[dict[str, Any]], models: list[Any]) -> dict[str, Any]:
     """Return the record of the models: what was wanted, and what stands for it.
 
     :param recorded: the record until now.
