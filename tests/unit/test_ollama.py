@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import 
     OllamaTransient,
     OllamaUnreachable,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.servers import Answer, Loopback, Reply, as_json, loopback, streamed
 
@@ -221,3 +224,39 @@ def test_a_model_is_made_of_a_blob(server: Loopback) -> None:
     body = {"model": "smollm2:135m", "files": {"model.gguf": "sha256:ab"}}
     assert list(ollama(server).create(body))[-1] == {"status": "success"}
     assert json.loads(server.asked[0][1]) == body
+
+
+LINES = st.one_of(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [
+            b'{"status":"pulling manifest"}',
+            b'{"status":"success"}',
+            b'{"error":"EOF"}',
+            '{"status":"é"}'.encode()[:-3],  # cut in the middle of a character
+            b'{"status":"' + b"x" * 100_000 + b'"}',  # longer than anything that Ollama says
+            b'{"total": "many", "digest": 1}',
+            b"[1, 2]",
+            b"null",
+            b"\x00\xff\xfe",
+        ]
+    ),
+)
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.lists(LINES, max_size=6), st.booleans())
+def test_whatever_a_stream_says_is_an_end_or_a_failure_of_ours(lines: list[bytes], ends_in_a_line: bool) -> None:
+    class Said(Ollama):
+        @staticmethod
+        def _answer(*_arguments: Any) -> Any:
+            return io.BytesIO(b"\n".join(lines) + (b"\n" if ends_in_a_line else b""))
+
+    seen: list[Any] = []
+    try:
+        for line in Said("http://127.0.0.1:1").pull("a:1"):
+            seen.append(line)
+    except OllamaError:
+        return
+    assert seen[-1] == {"status": "success"}
+    assert all(isinstance(line.get("total", 0), int) for line in seen)

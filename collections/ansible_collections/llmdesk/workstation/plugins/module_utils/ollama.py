@@ -267,9 +267,10 @@ def _line(text: bytes) -> dict[str, Any]:
     :raises ValueError: it is cut off, or no line of Ollama's.
     """
     line = json.loads(text)
-    if not isinstance(line, dict):
+    counts = [line.get("total", 0), line.get("completed", 0)] if isinstance(line, dict) else [None]
+    if not all(isinstance(count, int) for count in counts) or ("total" in line and "digest" not in line):
         raise ValueError(f"{text[:40]!r} is no line of Ollama's")
-    return line
+    return dict(line)
 
 
 def _error(text: str) -> str:
