@@ -17,6 +17,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import canonical
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import AT_WORK, Store, blocks
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
+    BROKEN_NOTES,
     Ollama,
     OllamaError,
     OllamaTransient,
@@ -240,8 +241,8 @@ class Bringer:
                     self._asked.pop(name, None)
                     self.manifest(source)  # says how long to wait, and waits
                 if self._store and manifest:
-                    # Ollama could not even begin: nobody is at work then.
-                    self._mend_downloads(self._store, manifest, 0 if str(error) == "EOF" else AT_WORK)
+                    # Where Ollama could not even begin, nobody is at work.
+                    self._mend_downloads(self._store, manifest, 0 if BROKEN_NOTES.match(str(error)) else AT_WORK)
             if self._store and manifest:
                 suspects |= self._store.blobs(manifest)
             detail = f"trying again ({failed} of {self._limits.retries})" if failed else "the line is cut off often"

@@ -67,9 +67,11 @@ MEANINGS = (
     ("realm host", "registry_error", True),
     ("unauthorized", "unauthorized", False),
     ("access denied", "unauthorized", False),
-    ("invalid character", "not_a_registry", False),
-    ("unexpected end of JSON input", "not_a_registry", False),
-    ("cannot unmarshal", "not_a_registry", False),
+    ("pull model manifest: invalid character", "not_a_registry", False),
+    ("pull model manifest: unexpected end of JSON input", "not_a_registry", False),
+    ("pull model manifest: json: cannot unmarshal", "not_a_registry", False),
+    ("invalid character", "interrupted", True),
+    ("cannot unmarshal", "interrupted", True),
     ("no Location header", "registry_error", False),  # a plain registry, which Ollama cannot pull a blob from
     ("unexpected status code", "registry_error", False),
     # Somebody else's pull that was broken off: Ollama tells it to everybody who waits for the same blob.
@@ -83,6 +85,8 @@ MEANINGS = (
     ("i/o", "interrupted", True),
 )
 UNKNOWN_PATH = (404, 405, 501)  # Ollama says what it does not have in JSON
+# How Ollama fails at once, and for ever, over notes of a download that a crash has broken.
+BROKEN_NOTES = re.compile(r"^(unexpected )?EOF$|^invalid character|^json: cannot unmarshal|^unexpected end of JSON")
 SERVER_ERROR = re.compile(r"\b5\d\d:")
 
 
