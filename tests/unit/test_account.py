@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import write_whole
 from ansible_collections.llmdesk.workstation.plugins.modules.open_webui_account import (
     ONE_SHOT,
     Account,
     AccountError,
     read_password,
-    write_password,
 )
 
 # --- The password's file --------------------------------------------------------------------------------------------
@@ -25,7 +25,7 @@ from ansible_collections.llmdesk.workstation.plugins.modules.open_webui_account 
 
 def test_the_password_is_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "llmdesk" / "admin_password"
-    write_password(str(file), "secret")
+    write_whole(str(file), "secret\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert read_password(str(file)) == "secret"
@@ -35,7 +35,7 @@ def test_the_password_is_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_wide_umask_opens_nothing(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        write_password(str(tmp_path / "llmdesk" / "admin_password"), "secret")
+        write_whole(str(tmp_path / "llmdesk" / "admin_password"), "secret\n")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "llmdesk" / "admin_password").stat().st_mode) == 0o600
@@ -43,14 +43,14 @@ def test_a_wide_umask_opens_nothing(tmp_path: Path) -> None:
 
 def test_the_old_password_stays_until_the_new_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "admin_password"
-    write_password(str(file), "old")
+    write_whole(str(file), "old\n")
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_password(str(file), "new")
+        write_whole(str(file), "new\n")
     assert read_password(str(file)) == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["admin_password"]
 
@@ -157,7 +157,7 @@ def test_the_password_is_on_disk_before_the_account_is_made(tmp_path: Path) -> N
 
 def test_a_run_that_was_killed_goes_on_with_its_password(tmp_path: Path) -> None:
     desk = Desk()
-    write_password(str(tmp_path / "llmdesk" / "admin_password"), "kept")
+    write_whole(str(tmp_path / "llmdesk" / "admin_password"), "kept\n")
     account(desk, tmp_path).ensure()
     assert desk.accounts == {"admin@localhost": "kept"}
 
@@ -191,7 +191,7 @@ def test_accounts_that_are_there_are_left_as_they_are(
 ) -> None:
     file = str(tmp_path / "llmdesk" / "admin_password")
     if kept:
-        write_password(file, kept)
+        write_whole(file, kept + "\n")
     desk = Desk()
     desk.accounts = {"admin@localhost": "right"}
     result = account(desk, tmp_path, password=given).ensure()

@@ -28,7 +28,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.open_webui_use
     sheet,
     users_plan,
 )
-from ansible_collections.llmdesk.workstation.plugins.module_utils.private_file import is_kept, write_private
+from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import is_private, write_whole
 from ansible_collections.llmdesk.workstation.plugins.modules.open_webui_users import Users
 
 from tests.unit.servers import Loopback, Reply, as_json, loopback
@@ -241,25 +241,25 @@ def test_a_memory_that_cannot_be_read_is_an_error(text: str) -> None:
 
 def test_a_file_of_passwords_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "llmdesk" / "users.tsv"
-    assert not is_kept(str(path), "a")
-    write_private(str(path), "a")
-    assert is_kept(str(path), "a")
+    assert not is_private(str(path), "a")
+    write_whole(str(path), "a")
+    assert is_private(str(path), "a")
     assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o600, 0o700]
     path.chmod(0o644)
-    assert not is_kept(str(path), "a"), "an open one is written anew"
-    write_private(str(path), "a")
-    assert is_kept(str(path), "a")
-    assert not is_kept(str(path), "b")
+    assert not is_private(str(path), "a"), "an open one is written anew"
+    write_whole(str(path), "a")
+    assert is_private(str(path), "a")
+    assert not is_private(str(path), "b")
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    write_private(str(tmp_path / "users.tsv"), "old")
+    write_whole(str(tmp_path / "users.tsv"), "old")
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_private(str(tmp_path / "users.tsv"), "new")
+        write_whole(str(tmp_path / "users.tsv"), "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 

@@ -54,31 +54,9 @@ path:
 
 import json
 import os
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def read(path: str) -> str:
-    """Return what a file says, empty where there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-
-
-def write(path: str, text: str) -> None:
-    """Replace a file in one step; its folder is made where it is missing."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=os.path.dirname(path), delete=False) as file:
-        try:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import read_whole, write_whole
 
 
 def main() -> None:
@@ -93,9 +71,9 @@ def main() -> None:
     path = os.path.join(module.params["state_dir"], module.params["name"] + ".json")
     after = json.dumps(module.params["content"], indent=4, sort_keys=True, ensure_ascii=False) + "\n"
     try:
-        before = read(path)
+        before = read_whole(path) or ""
         if before != after and not module.check_mode:
-            write(path, after)
+            write_whole(path, after, private=False)
     except OSError as error:
         module.fail_json(msg=f"The note {path} could not be kept: {error.strerror or error}.")
     header = {"before_header": path, "after_header": path}

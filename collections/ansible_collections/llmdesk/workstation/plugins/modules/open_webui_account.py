@@ -97,13 +97,13 @@ account:
 import json
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import read_whole, write_whole
 
 ONE_SHOT = "open-webui-account"
 DATA = "/app/backend/data"
@@ -141,7 +141,7 @@ class Account:
             if self._ask(page, "GET", "/api/config").get("onboarding"):
                 password = given or kept or secrets.token_urlsafe(18)
                 # On disk first: a run that is killed after the sign-up must not lose the only key.
-                write_password(self._wanted["password_file"], password)
+                write_whole(self._wanted["password_file"], password + "\n")
                 person = {"name": self._wanted["name"], "email": self._wanted["email"], "password": password}
                 self._ask(page, "POST", "/api/v1/auths/signup", person)
                 return {"changed": True, "account": dict(self.state(), state="managed")}
@@ -150,7 +150,7 @@ class Account:
                 if "token" in self._ask(page, "POST", "/api/v1/auths/signin", person):
                     changed = password != kept
                     if changed:
-                        write_password(self._wanted["password_file"], password)
+                        write_whole(self._wanted["password_file"], password + "\n")
                     return {"changed": changed, "account": dict(self.state(), state="managed")}
         return {"changed": False, "account": dict(self.state(), state="unmanaged")}
 
@@ -228,27 +228,7 @@ class Account:
 
 def read_password(path: str) -> str:
     """Return the password kept in a file, empty where there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return ""
-
-
-def write_password(path: str, password: str) -> None:
-    """Keep a password in a file that only its owner can read; the old content stays until the new is complete."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder)  # mkstemp makes it 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(password + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    return (read_whole(path) or "").strip()
 
 
 def main() -> None:

@@ -177,10 +177,10 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.open_webui_use
     sheet,
     users_plan,
 )
-from ansible_collections.llmdesk.workstation.plugins.module_utils.private_file import (
-    is_kept,
-    read_private,
-    write_private,
+from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import (
+    is_private,
+    read_whole,
+    write_whole,
 )
 
 
@@ -192,9 +192,9 @@ class Users:
         self._options: dict[str, Any] = module.params
         self._wanted = declared(module.params["users"])
         with about(module.params["passwords_file"]):
-            self._rows = read_sheet(read_private(module.params["passwords_file"]))
+            self._rows = read_sheet(read_whole(module.params["passwords_file"]))
         with about(module.params["memory_file"]):
-            self._memory = read_memory(read_private(module.params["memory_file"]))
+            self._memory = read_memory(read_whole(module.params["memory_file"]))
         for address in self._rows:
             self._memory["accounts"].setdefault(address, None)
         self._passwords = {address: row[2] for address, row in self._rows.items()}
@@ -213,10 +213,10 @@ class Users:
         resets = self._resets(plan)
         text = sheet(self._wanted, plan["left"], self._passwords, self._rows)
         path = self._options["passwords_file"]
-        rewrite = not is_kept(path, text) and bool(self._passwords or self._rows)
+        rewrite = not is_private(path, text) and bool(self._passwords or self._rows)
         if not self._module.check_mode:
             if rewrite:
-                write_private(path, text)
+                write_whole(path, text)
             self._carry_out(plan, resets)
         disabled = [address for address, number in plan["left"].items() if "role" in plan["change"].get(number, {})]
         changed = set(plan["before"]) | set(resets)
@@ -327,8 +327,8 @@ class Users:
 
     def _remember(self, memory: dict[str, Any]) -> None:
         text = memory_text(memory)
-        if not is_kept(self._options["memory_file"], text):
-            write_private(self._options["memory_file"], text)
+        if not is_private(self._options["memory_file"], text):
+            write_whole(self._options["memory_file"], text)
 
     def _hide(self, secrets: Any) -> None:
         """Let Ansible strike passwords out, should the page ever say one."""
