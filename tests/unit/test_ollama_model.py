@@ -336,3 +336,10 @@ def test_progress_is_the_sum_of_all_layers(thin: Thin, reachable: list[str], mon
         ("llama3.2:3b", layer + license_, layer + license_, "writing manifest"),
         ("llama3.2:3b", layer + license_, layer + license_, "success"),
     ]
+
+
+def test_a_model_that_came_and_cannot_be_read_is_there_and_said(thin: Thin, reachable: list[str]) -> None:
+    thin.pulls["llama3.2:3b"] = [PULLED]
+    thin.server.answers["POST /api/show"] = as_json({"error": "invalid file magic"}, 500)
+    result = model(thin).ensure()
+    assert (result["changed"], result["chat"]) == (True, "is there, and Ollama cannot read it: invalid file magic")

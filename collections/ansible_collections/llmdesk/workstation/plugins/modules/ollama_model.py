@@ -118,8 +118,9 @@ options:
     description: Whether the model is in memory; left as it is when not given.
     type: bool
   keep_alive:
-    description: How long it stays in memory after its last question, such as C(30m); C(-1m) for ever. Counts when the
-      model is loaded.
+    description:
+      - How long it stays in memory after its last question, such as C(30m); C(-1m) for ever.
+      - Counts when this module loads the model. One that a question has loaded keeps the time it has.
     type: str
     default: -1m
   verify:
@@ -364,8 +365,14 @@ class Model:
         loaded = self._load(name, after)
         result = self._result(plan, before, after, name, source, loaded)
         if plan.do in ("pull", "copy", "create", "heal") and not self._check_mode:
-            result["chat"] = no_chat(self._ollama.show(name))
+            result["chat"] = self._no_chat(name)
         return result
+
+    def _no_chat(self, name: str) -> str:
+        try:
+            return no_chat(self._ollama.show(name))
+        except OllamaError as error:
+            return f"is there, and Ollama cannot read it: {error}"
 
     def _plan(self, before: dict[str, Any], faults: list[Fault]) -> Plan:
         here = before.get(self._name)
