@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import docker
 
-from lab import desk, engine, models, registry, roots
+from lab import desk, engine, faults, models, registry, roots
 from lab import image as built
 
 
@@ -69,6 +69,7 @@ def prune() -> None:
     for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=desk"}):
         desk.destroy(str(container.name))
     registry.down()
+    faults.down()
     models.down()
 
 

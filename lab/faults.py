@@ -149,7 +149,7 @@ class Line:
         :param locations: nginx's ``location`` blocks, such as :func:`stream`; empty to let the server answer.
         """
         desk.put(self.container, "/etc/nginx/reply.conf", locations.encode())
-        desk.run(self.container, "nginx -s stop; while [ -e /run/nginx.pid ]; do sleep 0.05; done; nginx")
+        desk.run(self.container, f"{models.NGINX_STOP}; {models.NGINX_AGAIN}")
 
     def _toxic(self, kind: str, toxicity: float = 1.0, **attributes: int) -> None:
         toxic = {"name": kind, "type": kind, "stream": "downstream", "toxicity": toxicity, "attributes": attributes}

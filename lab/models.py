@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ rm -f /rate-*
 nginx
 exec $(command -v docker-registry || command -v registry) serve /etc/docker/registry/config.yml
 """
+# With the container's own output: Docker waits two seconds for a command whose output somebody else still holds.
+NGINX_AGAIN = "nginx > /proc/1/fd/1 2> /proc/1/fd/2"
+NGINX_STOP = "nginx -s stop; while [ -e /run/nginx.pid ]; do sleep 0.02; done"
 STORE = "/var/lib/registry/docker/registry/v2/blobs/sha256"
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -119,12 +123,12 @@ def limit(rate: str | None) -> None:
 
 def cut() -> None:
     """Break every connection off, and refuse new ones."""
-    desk.run(_container(), "nginx -s stop; while [ -e /run/nginx.pid ]; do sleep 0.05; done")
+    desk.run(_container(), NGINX_STOP)
 
 
 def mend() -> None:
     """Serve again."""
-    desk.run(_container(), "nginx")
+    desk.run(_container(), NGINX_AGAIN)
 
 
 def answer(locations: str) -> None:
@@ -213,12 +217,16 @@ def digest(name: str) -> str:
 
 def _blob(repository: str, kind: str, content: bytes) -> dict[str, Any]:
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    described = {"mediaType": kind, "digest": digest, "size": len(content)}
+    with suppress(urllib.error.HTTPError):
+        _request("HEAD", f"/v2/{repository}/blobs/{digest}", None)
+        return described
     upload = urlsplit(_request("POST", f"/v2/{repository}/blobs/uploads/", b""))
     _request("PUT", f"{upload.path}?{upload.query}&digest={digest}", content)
-    return {"mediaType": kind, "digest": digest, "size": len(content)}
+    return described
 
 
-def _request(method: str, path: str, body: bytes, kind: str = "application/octet-stream") -> str:
+def _request(method: str, path: str, body: bytes | None, kind: str = "application/octet-stream") -> str:
     url = f"http://{registry.push_address(NAME)}{path}"
     request = urllib.request.Request(url, body, {"Content-Type": kind}, method=method)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:

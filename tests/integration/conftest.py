@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from docker.models.containers import Container
 
-from lab import faults, models, old_ollama
-from tests.integration.rig import TINY, Module, Ollama, reach, serve
+from lab import cache, faults, models, old_ollama
+
+pytest.register_assert_rewrite("tests.integration.rig")
+from tests.integration.rig import TINY, Module, Ollama, reach, serve  # noqa: E402  (after the line that it needs)
 
 Say = Callable[[str], None]
 SERVER = "llmdesk-test-ollama"
@@ -19,13 +22,16 @@ SERVER = "llmdesk-test-ollama"
 @pytest.fixture(scope="module")
 def registry(docker_engine: None, say: Say) -> Iterator[Container]:
     """A registry that has one small model."""
-    models.down()  # a killed run may have left one
-    try:
-        container = models.up(say)
-        models.push(f"library/{TINY}", models.demo())
-        yield container
-    finally:
-        models.down()
+    # Two runs on one machine take turns, or each would take the other's registry away.
+    with (cache.folder("lab") / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        models.down()  # a killed run may have left one
+        try:
+            container = models.up(say)
+            models.push(f"library/{TINY}", models.demo())
+            yield container
+        finally:
+            models.down()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -65,6 +66,9 @@ class Ollama:
     :param store: where this machine sees its models.
     """
 
+    exact = True
+    """Whether its digests are those of the registry, as they are since 0.19."""
+
     def __init__(self, container: Container, port: int, store: Path) -> None:
         self.container = container
         self.name = str(container.name)
@@ -114,7 +118,7 @@ class Ollama:
         self.container.start()
         until(self.answers, "Ollama answers")
 
-    def plain(self, name: str = THERE, seconds: float = 4, host: str = "") -> Plain:
+    def plain(self, name: str = THERE, seconds: float = 3, host: str = "") -> Plain:
         """Pull as a person does.
 
         :param seconds: after which it is interrupted.
@@ -175,6 +179,7 @@ def serve(
     try:
         store = store or Path(docker.from_env().volumes.get(name).attrs["Mountpoint"], "models")
         server = Ollama(container, port, store)
+        server.exact = program is None
         until(server.answers, "Ollama answers")
         yield server
     finally:
@@ -214,16 +219,19 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def hosts(folder: Path, registry: str) -> list[str]:
-    """Return the beginning of a command that is run where the lab's names are known as they are on a desk.
+def on_a_desk(folder: Path, registry: str) -> list[str]:
+    """Return the beginning of a command that is run where the lab's names and its authority are known, as on a desk.
 
-    :param folder: for its file of names; the machine's own stays as it is, by a mount namespace.
+    :param folder: for its files; the machine's own stay as they are, by a mount namespace.
     :param registry: address that the registry of models has there.
     """
+    trusted = folder / "ca.crt"
+    trusted.write_bytes(authority.trusted())
     file = folder / "hosts"
     own = Path("/etc/hosts").read_text()
     file.write_text(f"{own}\n{registry} {models.HOST}\n{registry} {models.ELSEWHERE}\n{NOBODY} {DEAD}\n")
-    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(file)]
+    inside = 'mount --bind "$0" /etc/hosts && SSL_CERT_FILE=$1 && export SSL_CERT_FILE && shift && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", inside, str(file), str(trusted)]
 
 
 class Module:
@@ -235,9 +243,8 @@ class Module:
     """
 
     def __init__(self, folder: Path, registry: str, **defaults: Any) -> None:
-        (folder / "ca.crt").write_bytes(authority.trusted())
         self._folder = folder
-        self._inside = hosts(folder, registry)
+        self._inside = on_a_desk(folder, registry)
         self._defaults = defaults
 
     def start(self, name: str = THERE, *, check: bool = False, **arguments: Any) -> subprocess.Popen[str]:
@@ -249,7 +256,6 @@ class Module:
                 **os.environ,
                 "HOME": str(self._folder),
                 "PYTHONPATH": str(REPOSITORY / "collections"),
-                "SSL_CERT_FILE": str(self._folder / "ca.crt"),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -285,12 +291,29 @@ def reach(ollama: Ollama) -> dict[str, Any]:
     return {"url": ollama.url, "container": ollama.name, "stall_timeout": 2, "timeout_connect": 2}
 
 
+def whole(ollama: Ollama, name: str = THERE) -> str:
+    """Return a model's digest, when it is the registry's and the bytes of the weights are theirs."""
+    digest = ollama.models()[name]
+    assert not ollama.exact or digest == models.digest(name.partition("/")[2])
+    with (ollama.blobs / f"sha256-{WEIGHTS}").open("rb") as weights:
+        assert hashlib.file_digest(weights, "sha256").hexdigest() == WEIGHTS
+    return digest
+
+
+def brought(result: dict[str, Any], ollama: Ollama, name: str = THERE) -> None:
+    """Require that a run has brought the model, whole."""
+    assert result.get("changed"), result
+    assert result["model"]["digest"] == whole(ollama, name)
+
+
 def one_sentence(result: dict[str, Any], reason: str) -> str:
-    """Return a failure's message, which is one sentence without a page of a web server in it, and has this reason."""
+    """Return a failure's message, when it is one sentence and has this reason."""
     message = str(result.get("msg"))
     assert result.get("failed"), f"it did not fail: {result}"
-    assert (result.get("reason"), "\n" in message, "<" in message) == (reason, False, False), message
-    assert message.endswith(".") and "Traceback" not in message
+    assert (result.get("reason"), message) == (reason, message)
+    assert message.endswith(".") and not message.endswith("?.")
+    for word in ("\n", "<", "Traceback"):  # as in a page of a web server
+        assert word not in message
     return message
 
 
