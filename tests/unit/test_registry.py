@@ -67,7 +67,7 @@ def test_a_manifest_says_which_bytes_and_how_many(server: Loopback) -> None:
         (Reply(500), "registry_error", "HTTP 500", 1),
         (Reply(503), "registry_error", "HTTP 503", 1),
         (Reply(410), "registry_error", "HTTP 410", None),
-        (Reply(body="<!doctype html><title>Sign in</title>"), "not_a_registry", "want a person to sign in", None),
+        (Reply(body="<!doctype html><title>Sign in</title>"), "not_a_registry", "sign in first", None),
         (Reply(body="{}"), "not_a_registry", "not as a registry does", None),
         (Reply(body=BODY, cut=True), "unreachable", "cannot be reached: IncompleteRead", 1),
         (Reply(body=BODY, silent=True), "unreachable", "did not answer within 0.2 s", None),

@@ -22,6 +22,9 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store im
 # through, it would believe the file by its name.
 VERIFYING = 1800.0
 
+LOADING = 900.0
+"""Seconds that a model may take to come into memory, without a word: 50 GB off a slow disk."""
+
 LONGEST = 64 * 1024
 """Bytes of the longest line that is read; Ollama's have a few hundred."""
 
@@ -163,7 +166,8 @@ class Ollama:
         :param embeds: true for a model that only makes embeddings, and has no chat.
         """
         body = {"model": name, "keep_alive": keep_alive, **({"input": ""} if embeds else {"stream": False})}
-        self._send("POST", "/api/embed" if embeds else "/api/generate", body).read()
+        path = "/api/embed" if embeds else "/api/generate"
+        self._answer(self._connection(LOADING), "POST", path, body).read()
 
     def has_blob(self, digest: str) -> bool:
         """Say whether a blob is here, by its sha256 in hex."""
@@ -217,7 +221,7 @@ class Ollama:
         finally:
             response.close()
         if line.get("status") != "success":
-            raise OllamaTransient("the answer ended without 'success'")
+            raise OllamaTransient("the answer ended without 'success'", "incomplete")
 
     def _get(self, path: str, key: str) -> Any:
         answer = self._read("GET", path)
@@ -239,12 +243,11 @@ class Ollama:
     def _stranger(self, path: str) -> OllamaError:
         return NotOllama(f"what answers {path} at {self._address.geturl()} is not Ollama")
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, timeout: float | None = None) -> http.client.HTTPConnection:
+        port, silence = self._address.port or 11434, timeout or self._timeout
         if self._container:
-            return ContainerConnection(self._container, self._address.port or 11434, self._timeout)
-        return http.client.HTTPConnection(
-            self._address.hostname or "127.0.0.1", self._address.port or 11434, timeout=self._timeout
-        )
+            return ContainerConnection(self._container, port, silence)
+        return http.client.HTTPConnection(self._address.hostname or "127.0.0.1", port, timeout=silence)
 
     def _send(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
         return self._answer(self._connection(), method, path, body)
