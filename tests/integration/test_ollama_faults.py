@@ -181,13 +181,15 @@ def test_a_stall_in_the_middle(ollama: Ollama, module: Module, line: faults.Line
     assert sent(registry) - before < TOTAL - PART / 2
 
 
-def test_a_stall_that_does_not_end(ollama: Ollama, module: Module, line: faults.Line) -> None:
+def test_a_stall_that_does_not_end(ollama: Ollama, module: Module, line: faults.Line, registry: Container) -> None:
     with ours(ollama, module, retries=0) as process:
         line.stall()
         message = one_sentence(module.finish(process), "stalled")
     assert "no byte came for 2 s" in message
     line.clear()
+    before = sent(registry)
     brought(module(), ollama)
+    assert sent(registry) - before < TOTAL - PART / 2
 
 
 def test_a_reset_of_every_connection(ollama: Ollama, module: Module, line: faults.Line) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
+from docker.models.containers import Container
 
 from lab import cache, faults, models
 from tests.integration import rig
@@ -24,6 +25,7 @@ from tests.integration.rig import (
     Plain,
     brought,
     one_sentence,
+    sent,
     until,
     whole,
 )
@@ -122,10 +124,22 @@ def test_a_declared_model_is_made_once_and_made_anew_when_it_is_other(ollama: Ol
     assert show(ollama)["system"] == "Be long."
 
 
-def test_absent_is_removed_once(ollama: Ollama, module: Module) -> None:
-    module()
-    assert (module(state="absent")["action"], ollama.models()) == ("delete", {})
-    assert module(state="absent")["changed"] is False
+def test_absent_is_removed_once(ollama: Ollama, module: Module, file: dict[str, str]) -> None:
+    module(NAME, sources=[file])
+    there = ollama.models()
+    would = module(NAME, state="absent", check=True)
+    assert (would["changed"], would["action"], ollama.models()) == (True, "delete", there)
+    assert (would["diff"]["before"][NAME]["digest"], would["diff"]["after"]) == (there[NAME], {NAME: None})
+    assert (module(NAME, state="absent")["changed"], ollama.models()) == (True, {})
+    assert module(NAME, state="absent")["changed"] is False
+
+
+def test_two_pulls_at_once_share_one_download(ollama: Ollama, module: Module, registry: Container) -> None:
+    models.limit("16m")
+    before = sent(registry)
+    both = [module.finish(process) for process in [module.start(), module.start()]]
+    assert [result["model"]["digest"] for result in both] == [whole(ollama)] * 2
+    assert sent(registry) - before < 1.5 * TOTAL
 
 
 def test_a_model_is_loaded_and_unloaded_once(ollama: Ollama, module: Module, file: dict[str, str]) -> None:
