@@ -58,7 +58,7 @@ def parse(body: bytes) -> Manifest:
         digests = [hashlib.sha256(text).hexdigest() for text in (body, body + b"\n")]
         return Manifest(digests[0], digests[1], tuple(_layer(layer) for layer in listed))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotAManifest(f"no manifest of a model: {body[:60].decode(errors='replace').strip()!r}") from error
+        raise NotAManifest("what it sent is no manifest of a model") from error
 
 
 def _layer(layer: dict[str, Any]) -> Layer:

@@ -56,7 +56,7 @@ def manifest(name: str, timeout: float, insecure: bool = False) -> Manifest:
         return model_manifest.parse(body)
     except model_manifest.NotAManifest as error:
         raise RegistryError(
-            f"{host} answers, but not as a registry does ({error}); sign in first if this network wants that",
+            f"{host} answers, but not as a registry does; sign in first if this network wants that",
             "not_a_registry",
         ) from error
 
