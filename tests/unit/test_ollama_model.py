@@ -20,6 +20,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     model_manifest,
     registry,
 )
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_bringer import SourceFailed
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import OllamaUnreachable
 from ansible_collections.llmdesk.workstation.plugins.modules.ollama_model import Model, NoSourceLeft
@@ -343,3 +344,25 @@ def test_a_model_that_came_and_cannot_be_read_is_there_and_said(thin: Thin, reac
     thin.server.answers["POST /api/show"] = as_json({"error": "invalid file magic"}, 500)
     result = model(thin).ensure()
     assert (result["changed"], result["chat"]) == (True, "is there, and Ollama cannot read it: invalid file magic")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "words"),
+    [
+        (None, "bad_file", "No such file"),
+        (b"<html>", "not_gguf", "no GGUF file"),
+        (GGUF + b"!", "bad_file", "sha256 of"),
+    ],
+)
+def test_an_adapter_that_is_none_is_one_sentence(
+    thin: Thin, tmp_path: Path, content: bytes | None, reason: str, words: str
+) -> None:
+    file = tmp_path / "adapter.gguf"
+    if content is not None:
+        file.write_bytes(content)
+    thin.models["base:1"] = {"digest": "b", "size": 1}
+    adapters = [{"from_file": str(file), "sha256": SHA256}]
+    with pytest.raises(SourceFailed, match=words) as failed:
+        model(thin, "own:1", create={"from": "base:1", "adapters": adapters}).ensure()
+    assert failed.value.reason == reason
+    assert list(thin.models) == ["base:1"]

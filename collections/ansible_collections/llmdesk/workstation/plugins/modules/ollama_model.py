@@ -519,7 +519,10 @@ class Model:
     def _adapters(self, push: bool) -> tuple[str, ...]:
         adapters = self._create.get("adapters") or []
         for adapter in adapters if push else []:
-            self._bringer.push(self._name, adapter["from_file"], adapter["sha256"].lower())
+            try:
+                self._bringer.push(self._name, adapter["from_file"], adapter["sha256"].lower())
+            except OSError as error:
+                raise SourceFailed(str(error), "bad_file") from error
         return tuple(adapter["sha256"].lower() for adapter in adapters)
 
     def _differs(self, before: dict[str, Any]) -> list[str]:
@@ -666,7 +669,7 @@ def main() -> None:
         )
     except Cancelled as error:
         module.fail_json(msg=f"{name} could not be had: {error}.", reason="cancelled", tried=tried)
-    except (NoSourceLeft, OllamaError) as error:
+    except (NoSourceLeft, SourceFailed, OllamaError) as error:
         module.fail_json(msg=f"{name} could not be had: {error}.", reason=error.reason, tried=tried)
 
 
