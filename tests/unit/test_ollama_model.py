@@ -366,3 +366,13 @@ def test_an_adapter_that_is_none_is_one_sentence(
         model(thin, "own:1", create={"from": "base:1", "adapters": adapters}).ensure()
     assert failed.value.reason == reason
     assert list(thin.models) == ["base:1"]
+
+
+def test_a_server_that_keeps_nothing_of_what_came_is_not_asked_for_ever(thin: Thin, reachable: list[str]) -> None:
+    # Left in time, because a reset takes back what its connection brought; and then it is gone nevertheless.
+    come = (0, 20, 0, 11, 12)
+    lines = [f'{{"status":"pulling ab","digest":"sha256:ab","total":100,"completed":{done}}}\n' for done in come]
+    thin.pulls["llama3.2:3b"] = [Reply(lines=tuple(lines))]
+    with pytest.raises(NoSourceLeft, match="cut off"):
+        model(thin).ensure()
+    assert len(thin.asked("/api/pull")) == 4  # the first brought something, and is no failure

@@ -231,7 +231,10 @@ class Bringer:
                 if self._pull_once(source, name):
                     self._check_bytes(name, suspects)
                     return
-                failed = 0
+                # Left in time; a server that keeps nothing of what came must not be asked for ever.
+                failed = 0 if self._arrived > before else failed + 1
+                if failed > self._limits.retries:
+                    raise SourceFailed(f"the line is cut off again and again{self._so_far()}", "interrupted")
             except (OllamaTransient, OllamaUnreachable) as error:
                 # Only tries in a row that brought nothing count: a long pull over a bad line is cut off many times.
                 failed = 1 if self._arrived > before else failed + 1
