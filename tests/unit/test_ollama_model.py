@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import socket
 import time
@@ -205,10 +206,34 @@ def test_an_answer_is_not_asked_for_again(thin: Thin, reachable: list[str]) -> N
     assert len(thin.asked("/api/pull")) == 1
 
 
-def test_success_without_a_model_is_none(thin: Thin, reachable: list[str]) -> None:
+def test_success_without_a_model_is_none(thin: Thin, reachable: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_bringer, "TORN", 0.1)
     thin.server.answers["POST /api/pull"] = PULLED
     with pytest.raises(NoSourceLeft, match="Ollama said success, and does not list"):
         model(thin).ensure()
+
+
+@pytest.mark.parametrize("torn", [{2}, {3}, {2, 3}])
+def test_a_manifest_that_another_run_writes_anew_hides_the_model_for_a_moment(
+    thin: Thin, reachable: list[str], torn: set[int]
+) -> None:
+    thin.pulls["llama3.2:3b"] = [PULLED]
+    listed, looks = thin.server.answers["GET /api/tags"], itertools.count(1)
+    assert callable(listed)
+    thin.server.answers["GET /api/tags"] = lambda body: as_json({"models": []}) if next(looks) in torn else listed(body)
+    assert model(thin).ensure()["model"]["digest"] == DIGEST
+    assert thin.asked("/api/delete") == []
+
+
+def test_what_another_run_brought_stays_when_ours_fails(thin: Thin, reachable: list[str]) -> None:
+    def pull(_body: bytes) -> Reply:
+        thin.models["llama3.2:3b"] = {"digest": DIGEST, "size": 1}
+        return streamed(CAPTURED / "empty-partial.ndjson")
+
+    thin.server.answers["POST /api/pull"] = pull
+    with pytest.raises(NoSourceLeft, match="EOF, 3 times"):
+        model(thin).ensure()
+    assert list(thin.models) == ["llama3.2:3b"]
 
 
 def test_a_mirrors_model_gets_the_wanted_name(thin: Thin, reachable: list[str]) -> None:

@@ -169,7 +169,8 @@ def test_a_pull_that_moves_no_more_is_broken_off_though_its_lines_go_on(
 ) -> None:
     # Ollama repeats its last line sixteen times a second while nothing comes.
     clock = iter(range(1_000))
-    monkeypatch.setattr(model_bringer, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    times = SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=lambda _seconds: None)
+    monkeypatch.setattr(model_bringer, "time", times)
     moving = [f'{{"status":"pulling aa","digest":"aa","total":900,"completed":{done}}}\n' for done in range(20)]
     monkeypatch.setattr(model_bringer.Bringer, "_pause", lambda *_arguments: None)
     ollama.pullable.add("own:1")

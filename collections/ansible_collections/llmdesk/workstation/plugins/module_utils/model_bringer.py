@@ -31,8 +31,16 @@ STARTING = 30.0
 LEAVING = 0.5
 """Seconds that a server takes to notice that its client has left, and to write down what has come."""
 
+TORN = 3.0
+"""Seconds that a model may be unlisted after its pull: Ollama truncates a manifest and then writes it, and another run
+that pulls the same model does so right now."""
+
 EXACT = (0, 19)
 """The first version of Ollama that keeps a manifest byte by byte as the registry sent it."""
+
+
+WRONG = ("digest_mismatch", "size_mismatch")
+"""Reasons for which a model is listed that is not what was promised."""
 
 
 class SourceFailed(Exception):
@@ -85,6 +93,13 @@ class Bringer:
                     raise
                 time.sleep(0.3)
 
+    def models_with(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return what is there after a model was brought, which must be among it before long."""
+        deadline = time.monotonic() + TORN
+        while name not in (models := self.models()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return models
+
     def exact(self) -> bool:
         """Tell whether the digests that the server lists are those of the registry."""
         numbers = self._ollama.version().split("-")[0].split(".")[:2]
@@ -123,8 +138,9 @@ class Bringer:
         try:
             self._pull_until_whole(source, name, manifest)
             self._check_arrival(source, name)
-        except SourceFailed:
-            if name not in before:
+        except SourceFailed as error:
+            # One that came whole is another run's.
+            if error.reason in WRONG and name not in before:
                 self._forget(name)
             raise
         if name != target:
@@ -209,7 +225,7 @@ class Bringer:
             )
 
     def _check_arrival(self, source: dict[str, Any], name: str) -> None:
-        there = self.models().get(name)
+        there = self.models_with(name).get(name)
         if there is None:
             raise SourceFailed(f"Ollama said success, and does not list {name}", "incomplete")
         if source.get("digest") and self.exact() and there["digest"] != source["digest"]:

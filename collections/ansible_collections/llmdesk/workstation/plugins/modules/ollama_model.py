@@ -357,11 +357,11 @@ class Model:
         elif plan.do == "copy":
             source = self._alias(before)
             self._bringer.copy(source, self._name)
-            after = self._bringer.models()
+            after = self._bringer.models_with(self._name)
         elif plan.do != "nothing":
             self._mend(faults)
             name, source = self._made(before) if self._create else self._brought(self._name, before)
-            after = self._bringer.models()
+            after = self._bringer.models_with(name)
         loaded = self._load(name, after)
         result = self._result(plan, before, after, name, source, loaded)
         if plan.do in ("pull", "copy", "create", "heal") and not self._check_mode:
