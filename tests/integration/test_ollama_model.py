@@ -17,7 +17,7 @@ import pytest
 
 from lab import faults, models
 from lab.engine import REPOSITORY
-from tests.integration.rig import THERE, TOTAL, WEIGHTS, Ollama, on_a_desk, until
+from tests.integration.rig import THERE, WEIGHTS, Ollama, on_a_desk, size, until
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def test_a_pull_tells_how_far_it_is_while_it_runs(ansible: Ansible, ollama: Olla
     assert process.wait(timeout=60) == 0
     assert len(seen) >= 2
     assert [said for said, _there in seen] == sorted(said for said, _there in seen)
-    assert all(0 < said < TOTAL / 1e6 and 0 < there < TOTAL for said, there in seen)
+    assert all(0 < said < size() / 1e6 and 0 < there < size() for said, there in seen)
     assert list(ollama.models()) == [THERE]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module does to a model, on the server of today and on one of a year ago."""
+"""What the module does to a model, on the server of a desk, on the newest, and on one of a year ago."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +16,19 @@ from docker.models.containers import Container
 
 from lab import cache, faults, models
 from tests.integration import rig
+from tests.integration.conftest import prepare
 from tests.integration.rig import (
     THERE,
     TINY,
-    TOTAL,
-    WEIGHTS,
     Module,
     Ollama,
     Plain,
     brought,
     one_sentence,
     sent,
+    size,
     until,
+    weights,
     whole,
 )
 
@@ -34,13 +36,11 @@ NAME = "own:1"
 DEAD = f"{rig.DEAD}/library/tiny:1"
 
 
-@pytest.fixture(params=["server", "old_server"])
+@pytest.fixture(params=["server", "old_server", "newest_server"])
 def ollama(request: pytest.FixtureRequest, line: faults.Line) -> Iterator[Ollama]:
-    """Either server, without models, and a registry that serves as fast as it can."""
+    """One of the servers, without models, and a registry that serves as fast as it can."""
     chosen: Ollama = request.getfixturevalue(request.param)
-    chosen.forget()
-    models.limit(None)
-    line.clear()
+    prepare(chosen, line)
     yield chosen
 
 
@@ -63,10 +63,10 @@ def running(ollama: Ollama) -> list[str]:
 
 def test_a_model_is_pulled_once(ollama: Ollama, module: Module) -> None:
     would = module(check=True)
-    assert (would["changed"], would["action"], would["bytes"], ollama.models()) == (True, "pull", TOTAL + 93, {})
+    assert (would["changed"], would["action"], would["bytes"], ollama.models()) == (True, "pull", size(), {})
     first = module()
     brought(first, ollama)
-    assert (first["action"], first["bytes"], first["source"]) == ("pull", TOTAL + 93, THERE)
+    assert (first["action"], first["bytes"], first["source"]) == ("pull", size(), THERE)
     models.forget()
     second = module()
     assert (second["changed"], second["action"], second["model"]) == (False, "nothing", first["model"])
@@ -139,7 +139,33 @@ def test_two_pulls_at_once_share_one_download(ollama: Ollama, module: Module, re
     before = sent(registry)
     for result in [module.finish(process) for process in [module.start(), module.start()]]:
         brought(result, ollama)
-    assert sent(registry) - before < 1.5 * TOTAL
+    assert sent(registry) - before < 1.5 * size()
+
+
+def test_one_of_two_pulls_that_is_cancelled_leaves_the_other(ollama: Ollama, module: Module, tmp_path: Path) -> None:
+    models.limit("16m")
+    files = [tmp_path / "first", tmp_path / "second"]
+    for file in files:
+        file.with_suffix(".lease").touch()
+    first, second = [module.start(progress_file=str(file)) for file in files]
+    until(lambda: all(file.exists() and json.loads(file.read_text())["completed"] for file in files), "both pull")
+    files[0].with_suffix(".lease").unlink()
+    one_sentence(module.finish(first), "cancelled")
+    brought(module.finish(second), ollama)
+
+
+def test_a_module_that_is_killed_is_carried_on(ollama: Ollama, module: Module, registry: Container) -> None:
+    models.limit("16m")
+    ended = ollama.pulls_ended()
+    process = module.start()
+    until(lambda: ollama.fetched() > 40_000_000, "the pull is under way")
+    process.kill()
+    process.communicate()
+    until(lambda: ollama.pulls_ended() > ended, "the server has noticed")
+    models.limit(None)
+    before = sent(registry)
+    brought(module(), ollama)
+    assert sent(registry) - before < size() - 20_000_000
 
 
 def test_a_model_is_loaded_and_unloaded_once(ollama: Ollama, module: Module, file: dict[str, str]) -> None:
@@ -153,8 +179,8 @@ def test_a_model_is_loaded_and_unloaded_once(ollama: Ollama, module: Module, fil
 
 def test_weights_that_went_bad_are_brought_anew(ollama: Ollama, module: Module) -> None:
     module()
-    weights = ollama.blobs / f"sha256-{WEIGHTS}"
-    weights.write_bytes(bytes(TOTAL))
+    spoilt = ollama.blobs / f"sha256-{weights()}"
+    spoilt.write_bytes(bytes(spoilt.stat().st_size))
     assert ollama.plain(seconds=15) == Plain(0, "success")
     result = module(verify="full")
     assert (result["action"], result["changed"], len(result["healed"])) == ("heal", True, 1)
@@ -173,7 +199,7 @@ def test_a_pull_that_was_cut_off_with_its_server_is_carried_on(ollama: Ollama, m
 
 def test_notes_that_a_crash_left_empty_are_taken_away(ollama: Ollama, module: Module) -> None:
     ollama.blobs.mkdir(exist_ok=True)
-    note = ollama.blobs / f"sha256-{WEIGHTS}-partial-0"
+    note = ollama.blobs / f"sha256-{weights()}-partial-0"
     note.touch()
     os.utime(note, (0, 0))
     assert ollama.plain() == Plain(1, "Error: EOF")
