@@ -121,6 +121,18 @@ def test_a_damaged_model_does_not_hide_the_others(stocked: Ollama) -> None:
     assert tutor["system"] == SYSTEM
 
 
+def test_a_server_whose_port_is_not_published_is_asked_through_its_container(stocked: Ollama) -> None:
+    nowhere = "http://127.0.0.1:11434"  # there is nobody on this machine, and Ollama in the container
+    inside = info(stocked, url=nowhere, transport="container", container=stocked.name, details=True)
+    assert [model["name"] for model in inside["models"]] == [NAME, TUTOR]
+    assert inside["models"] == info(stocked, details=True)["models"]
+    failed = info(stocked, transport="container")
+    assert failed["msg"] == "transport is container but all of the following are missing: container"
+    failed = info(stocked, transport="container", container="llmdesk-nobody")
+    assert failed["msg"].startswith("Ollama at llmdesk-nobody does not answer: ")
+    assert failed["reason"] == "server_unreachable"
+
+
 def test_the_examples_of_its_documentation_work_in_a_play(stocked: Ollama, tmp_path: Path) -> None:
     tasks = [
         {

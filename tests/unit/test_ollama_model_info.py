@@ -14,7 +14,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import 
 from ansible_collections.llmdesk.workstation.plugins.modules import ollama_model_info
 from ansible_collections.llmdesk.workstation.plugins.modules.ollama_model_info import Info
 
-from tests.unit.servers import Loopback, Reply, as_json, loopback
+from tests.unit.servers import Loopback, Reply, as_json, docker_socket, loopback
 
 CAPTURED = Path(__file__).parent / "fixtures" / "ollama"
 DEMO = "smollm2:135m"
@@ -41,6 +41,11 @@ def server() -> Iterator[Loopback]:
         yield running
 
 
+def wanted(url: str, **more: Any) -> dict[str, Any]:
+    plain = {"name": None, "details": None, "transport": "http", "container": None, "timeout": 5.0}
+    return {**plain, "url": url, **more}
+
+
 def captured(name: str) -> Reply:
     return Reply(body=(CAPTURED / f"{name}.json").read_text())
 
@@ -52,7 +57,7 @@ def lists(server: Loopback, *more: dict[str, Any]) -> None:
 
 
 def look(server: Loopback, name: list[str] | None = None, details: bool | None = None) -> dict[str, Any]:
-    return Info({"name": name, "details": details, "url": server.url, "timeout": 5.0}).look()
+    return Info(wanted(server.url, name=name, details=details)).look()
 
 
 def named(result: dict[str, Any]) -> list[str]:
@@ -173,7 +178,7 @@ def test_a_damaged_model_does_not_hide_the_others(server: Loopback) -> None:
 def test_a_server_that_falls_silent_is_a_failure(server: Loopback) -> None:
     server.answers["POST /api/show"] = Reply(body="{", silent=True)
     with pytest.raises(OllamaUnreachable):
-        Info({"name": [DEMO], "details": None, "url": server.url, "timeout": 0.1}).look()
+        Info(wanted(server.url, name=[DEMO], timeout=0.1)).look()
 
 
 def test_a_bad_name_is_refused_before_anything_is_asked(server: Loopback) -> None:
@@ -184,6 +189,25 @@ def test_a_bad_name_is_refused_before_anything_is_asked(server: Loopback) -> Non
 
 class Failed(Exception):
     """What the module said when it failed."""
+
+
+def failure(monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what the module says when it fails."""
+
+    class Module:
+        def __init__(self, **_arguments: Any) -> None:
+            self.params = params
+
+        def exit_json(self, **said: Any) -> None:
+            pytest.fail(f"it did not fail: {said}")
+
+        def fail_json(self, **said: Any) -> None:
+            raise Failed(said)
+
+    monkeypatch.setattr(ollama_model_info, "AnsibleModule", Module)
+    with pytest.raises(Failed) as raised:
+        ollama_model_info.main()
+    return dict(raised.value.args[0])
 
 
 @pytest.mark.parametrize(
@@ -200,25 +224,31 @@ def test_a_failure_has_a_reason(
 ) -> None:
     if answer:
         server.answers["GET /api/tags"] = answer
-
-    class Module:
-        def __init__(self, **_arguments: Any) -> None:
-            self.params = {"name": name, "details": None, "url": server.url, "timeout": 5.0}
-
-        def exit_json(self, **said: Any) -> None:
-            pytest.fail(f"it did not fail: {said}")
-
-        def fail_json(self, **said: Any) -> None:
-            raise Failed(said)
-
-    monkeypatch.setattr(ollama_model_info, "AnsibleModule", Module)
-    with pytest.raises(Failed) as raised:
-        ollama_model_info.main()
-    said = raised.value.args[0]
+    said = failure(monkeypatch, wanted(server.url, name=name))
     assert said["reason"] == reason
     assert words in said["msg"]
 
 
+def test_a_container_is_named_where_its_ollama_does_not_answer(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    refusal = as_json({"message": "No such container: open-webui"}, 404)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    with docker_socket(tmp_path / "docker.sock", {"POST /containers/open-webui/exec": refusal}) as engine:
+        said = failure(monkeypatch, wanted(server.url, transport="container", container="open-webui"))
+    assert said["reason"] == "server_unreachable"
+    assert said["msg"] == (
+        "Ollama at open-webui does not answer: the container open-webui: No such container: open-webui. "
+        "Run './llmdesk up' to start it."
+    )
+    assert (len(engine.asked), server.asked) == (1, []), "it was asked where its port is published"
+
+
+def test_a_container_is_only_a_name_where_the_address_is_reached(server: Loopback) -> None:
+    result = Info(wanted(server.url, container="open-webui")).look()
+    assert named(result) == [DEMO]
+
+
 def test_nobody_answers() -> None:
     with pytest.raises(OllamaError, match="refused"):
-        Info({"name": None, "details": None, "url": "http://127.0.0.1:1", "timeout": 5.0}).look()
+        Info(wanted("http://127.0.0.1:1")).look()

@@ -31,6 +31,17 @@ options:
     description: Address of the Ollama server.
     type: str
     default: http://127.0.0.1:11434
+  transport:
+    description:
+      - V(http) - O(url) is reached from the desk.
+      - V(container) - it is reached from inside of O(container), through the Docker socket, where its port is not
+        published.
+    type: str
+    choices: [http, container]
+    default: http
+  container:
+    description: The container that Ollama runs in.
+    type: str
   timeout:
     description: Seconds that the server may be silent.
     type: float
@@ -60,6 +71,11 @@ EXAMPLES = r"""
     msg: "{{ slow | map(attribute='name') }}"
   vars:
     slow: "{{ ollama.models | selectattr('loaded') | selectattr('loaded.processor', 'eq', 'cpu') }}"
+
+- name: Ask an Ollama whose port is not published
+  llmdesk.workstation.ollama_model_info:
+    transport: container
+    container: open-webui
 
 - name: Ask what a classroom's model is made of
   llmdesk.workstation.ollama_model_info:
@@ -212,7 +228,9 @@ class Info:
         names = wanted["name"]
         self._names = None if names is None else [understood(name) for name in names]
         self._details = names is not None if wanted["details"] is None else wanted["details"]
-        self._ollama = Ollama(wanted["url"], wanted["timeout"])
+        self._ollama = Ollama(
+            wanted["url"], wanted["timeout"], wanted["container"] if wanted["transport"] == "container" else None
+        )
 
     def look(self) -> dict[str, Any]:
         """Return the module's result.
@@ -243,22 +261,25 @@ def main() -> None:
             "name": {"type": "list", "elements": "str"},
             "details": {"type": "bool"},
             "url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "transport": {"type": "str", "choices": ["http", "container"], "default": "http"},
+            "container": {"type": "str"},
             "timeout": {"type": "float", "default": 30},
         },
+        required_if=[("transport", "container", ["container"])],
         supports_check_mode=True,
     )
-    url = module.params["url"]
+    place = module.params["container"] if module.params["transport"] == "container" else module.params["url"]
     try:
         module.exit_json(**Info(module.params).look())
     except BadName as error:
         module.fail_json(msg=str(error), reason=error.reason)
     except OllamaUnreachable as error:
         module.fail_json(
-            msg=f"Ollama at {url} does not answer: {error}. Run './llmdesk up' to start it.", reason=error.reason
+            msg=f"Ollama at {place} does not answer: {error}. Run './llmdesk up' to start it.", reason=error.reason
         )
     except OllamaError as error:
         module.fail_json(
-            msg=f"The models of {url} could not be read: {error}. Check the address, and Ollama's log.",
+            msg=f"The models of {place} could not be read: {error}. Check the address, and Ollama's log.",
             reason=error.reason,
         )
 
