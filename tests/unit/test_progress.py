@@ -14,7 +14,15 @@ import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils import progress as module_side
 from ansible_collections.llmdesk.workstation.plugins.module_utils.progress import INTERVAL, Cancelled, Progress
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils import progress as action_side
-from ansible_collections.llmdesk.workstation.plugins.plugin_utils.progress import QUIET, SPEAK, Teller, duration, line
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.progress import (
+    POLL,
+    QUIET,
+    SPEAK,
+    WINDOWS,
+    Teller,
+    duration,
+    line,
+)
 
 
 class Clock:
@@ -112,6 +120,23 @@ def test_a_report_in_words(report: dict[str, Any], words: str) -> None:
     assert line(report) == words
 
 
+@pytest.mark.parametrize(
+    ("report", "rate", "words"),
+    [
+        ({"completed": 60_000_000, "total": 100_000_000}, 5e6, "60.0 of 100.0 MB (60 %), 5.0 MB/s, 0:08 left"),
+        ({"completed": 60_000_000, "total": 100_000_000}, 40_000, "60.0 of 100.0 MB (60 %), 40 kB/s, 16:40 left"),
+        ({"completed": 60_000_000, "total": 100_000_000}, 0.0, "60.0 of 100.0 MB (60 %), 0 kB/s"),
+        ({"completed": 60_000_000}, 5e6, "60.0 MB, 5.0 MB/s"),
+        ({"completed": 60_000_000, "total": 60_000_000, "detail": "hashing"}, 5e6, "hashing, 60.0 of 60.0 MB (100 %)"),
+        ({"detail": "pulling manifest"}, 5e6, "pulling manifest"),
+        ({"completed": 82, "total": 164, "unit": "steps"}, 0.5, "82 of 164 (50 %), 2:44 left"),
+        ({"completed": 82, "unit": "steps"}, 0.5, "82"),
+    ],
+)
+def test_a_rate_in_words(report: dict[str, Any], rate: float, words: str) -> None:
+    assert line({"item": "m:1", **report}, rate) == f"m:1: {words}"
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3600, "60:00")])
 def test_a_duration_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
@@ -138,7 +163,60 @@ def test_a_person_hears_of_it_after_a_while_and_then_now_and_then(
     clock.now += SPEAK
     teller.tell({"item": "m:1", "completed": 4_000_000})
     teller.tell(None)
-    assert said == ["desk1 | m:1: 2.0 MB | 0:02", "desk1 | m:1: 4.0 MB | 0:09"]
+    assert said == ["desk1 | m:1: 2.0 MB, 500 kB/s | 0:02", "desk1 | m:1: 4.0 MB, 316 kB/s | 0:09"]
+
+
+class Watched:
+    """A pull that is looked at as often as it really is."""
+
+    def __init__(self, clock: Clock, said: list[str]) -> None:
+        self._clock = clock
+        self._said = said
+        self._teller = Teller("desk1", "Bring the models")
+        self._completed = 0
+
+    def goes_on(self, seconds: float, rate: float, **more: Any) -> str:
+        """Return the last line that was said while it went on at so many bytes a second."""
+        for _look in range(round(seconds / POLL)):
+            self._clock.now += POLL
+            self._completed += int(rate * POLL)
+            self._teller.tell({"item": "m:1", "completed": self._completed, "total": 900_000_000, **more})
+        return self._said[-1].split(" | ")[1].partition("%), ")[2] if self._said else ""
+
+
+@pytest.fixture
+def pull(said: list[str], clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.delenv("LLMDESK_PROGRESS", raising=False)
+    return Watched(clock, said)
+
+
+def test_a_rate_is_that_of_the_last_seconds(pull: Watched, said: list[str]) -> None:
+    assert pull.goes_on(QUIET, 10_000_000) == "10.0 MB/s, 1:28 left"
+    assert said == ["desk1 | m:1: 20.0 of 900.0 MB (2 %), 10.0 MB/s, 1:28 left | 0:02"]
+    pull.goes_on(20, 10_000_000)
+    assert pull.goes_on(SPEAK, 2_000_000).startswith("6.0 MB/s, "), "half of the time at either rate"
+    assert pull.goes_on(WINDOWS["bytes"] + SPEAK, 2_000_000).startswith("2.0 MB/s, ")
+
+
+def test_a_pull_that_stands_still_has_no_time_left(pull: Watched) -> None:
+    pull.goes_on(10, 10_000_000)
+    assert pull.goes_on(WINDOWS["bytes"] + SPEAK, 0) == "0 kB/s"
+    assert pull.goes_on(WINDOWS["bytes"] + SPEAK, 10_000_000) == "10.0 MB/s, 1:08 left"
+
+
+def test_what_begins_anew_is_measured_anew(pull: Watched, clock: Clock) -> None:
+    pull.goes_on(20, 20_000_000)
+    pull._completed = 0
+    assert pull.goes_on(SPEAK, 4_000_000, detail="hashing").startswith("4.0 MB/s, ")
+    assert pull.goes_on(SPEAK, 1_000_000, item="m:2").startswith("1.0 MB/s, ")
+
+
+def test_a_pause_without_a_count_is_no_measurement(pull: Watched, said: list[str], clock: Clock) -> None:
+    pull.goes_on(QUIET, 10_000_000)
+    clock.now += SPEAK
+    pull._teller.tell({"item": "m:1", "completed": None, "total": None, "detail": "trying again (1 of 3)"})
+    assert said[-1] == "desk1 | m:1: trying again (1 of 3) | 0:07"
+    assert pull.goes_on(SPEAK, 10_000_000).startswith("5.0 MB/s, "), "the time that it took counts"
 
 
 def test_a_program_hears_every_change_and_that_it_goes_on(

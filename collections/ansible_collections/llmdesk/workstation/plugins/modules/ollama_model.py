@@ -180,6 +180,9 @@ attributes:
   diff_mode:
     support: full
     description: Shows digest and size before and after.
+  async:
+    support: full
+    description: Such a task shows no progress. Without C(async), how far it is stands on the screen every five seconds.
 """
 
 EXAMPLES = r"""

@@ -11,8 +11,11 @@ import json
 import os
 import shlex
 import time
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -23,6 +26,9 @@ MARK = "--llmdesk--"
 POLL = 0.5  # seconds between two looks
 QUIET = 2.0  # seconds that a task may take without a word
 SPEAK = 5.0  # seconds between two lines for a person
+# Seconds over which a rate is measured. A line that slows down is seen soon; one step of a compiler takes a second and
+# the next a minute, so that only many of them tell anything. The command line's bars measure alike.
+WINDOWS = {"bytes": 10.0, "steps": 120.0}
 
 
 class ProgressActionBase(ActionBase):  # type: ignore[misc]
@@ -46,17 +52,24 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
             started = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
         finally:
             self._task.async_val = 0
-        if started.get("failed") or "results_file" not in started:
+        results_file = started.get("results_file")
+        if started.get("failed") or results_file is None:
             result.update(started)
-            return result
-        result.update(self._watch(started["results_file"], progress, task_vars or {}))
-        self._low_level_execute_command(f"rm -f {shlex.quote(started['results_file'])}")
-        self._remove_tmp_path(folder)
+        else:
+            result.update(self._watch(results_file, progress, task_vars or {}))
+        self._remove(folder, results_file)
         return result
 
     def _more_arguments(self, folder: str) -> dict[str, Any]:
         """Return arguments that only the controller knows; files for the desk may be put into ``folder`` there."""
         return {}
+
+    def _remove(self, folder: str, results_file: str | None) -> None:
+        """Remove what is left of a run on the desk: ``async_wrapper`` removes some of it, seconds later."""
+        left = [results_file, None if constants.DEFAULT_KEEP_REMOTE_FILES else folder]
+        removed = self._low_level_execute_command(f"rm -rf {' '.join(shlex.quote(path) for path in left if path)}")
+        if removed["rc"] != 0:  # The folder is the login's, and may be beyond the account that the task becomes.
+            self._remove_tmp_path(folder, force=True)
 
     def _watch(self, results_file: str, progress: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Show the progress until the result is there, and return it."""
@@ -81,6 +94,34 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
         return {"failed": True, "msg": "The run was killed; run it again to carry on."}
 
 
+class Pace:
+    """How fast a piece of work goes, by its recent past."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, str] | None = None
+        self._past: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, report: dict[str, Any]) -> None:
+        """Take the next measurement; other work, and work that begins anew, has no past."""
+        completed, of = report.get("completed"), (report["item"], report.get("unit", "bytes"))
+        if completed is None:
+            return
+        if of != self._of or (self._past and completed < self._past[-1][1]):
+            self._past.clear()
+        self._of = of
+        self._past.append((now, completed))
+        while now - self._past[0][0] > WINDOWS[of[1]]:
+            self._past.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes or steps a second, None until two measurements differ in time."""
+        if not self._past or self._past[0][0] == self._past[-1][0]:
+            return None
+        (began, first), (ended, last) = self._past[0], self._past[-1]
+        return (last - first) / (ended - began)
+
+
 class Teller:
     """Turns what a module reports into lines, for a person or for a program.
 
@@ -93,11 +134,14 @@ class Teller:
         self._task = task
         self._started = self._spoken = time.monotonic()
         self._last: dict[str, Any] | None = None
+        self._pace = Pace()
         self._for_a_program = os.environ.get("LLMDESK_PROGRESS") == "json"
 
     def tell(self, report: dict[str, Any] | None) -> None:
         """Show a report, if it is new and its time has come."""
         now = time.monotonic()
+        if report:
+            self._pace.add(now, report)
         # What has not changed is said again now and then: silence looks like a hang.
         if not report or (report == self._last and now - self._spoken < SPEAK):
             return
@@ -107,11 +151,14 @@ class Teller:
             display.display("llmdesk-progress " + json.dumps(event))
         elif now - self._spoken >= (QUIET if self._last is None else SPEAK):
             self._spoken, self._last = now, report
-            display.display(f"{self._host} | {line(report)} | {duration(now - self._started)}")
+            display.display(f"{self._host} | {line(report, self._pace.rate)} | {duration(now - self._started)}")
 
 
-def line(report: dict[str, Any]) -> str:
-    """Return a report in words, such as ``smollm2:135m: 12.0 of 98.4 MB (12 %)``."""
+def line(report: dict[str, Any], rate: float | None = None) -> str:
+    """Return a report in words, such as ``smollm2:135m: 12.0 of 98.4 MB (12 %), 4.0 MB/s, 0:21 left``.
+
+    :param rate: bytes or steps a second, None where nobody knows.
+    """
     completed, total = report.get("completed"), report.get("total")
     if completed is None:
         count = ""
@@ -121,7 +168,18 @@ def line(report: dict[str, Any]) -> str:
         count = f"{completed / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{completed / 1e6:.1f} MB"
     if completed is not None and total:
         count += f" ({100 * completed // total} %)"
-    return ": ".join(filter(None, (report["item"], ", ".join(filter(None, (report.get("detail"), count))))))
+    told = (report.get("detail"), count, *_pace(report, rate))
+    return ": ".join(filter(None, (report["item"], ", ".join(filter(None, told)))))
+
+
+def _pace(report: dict[str, Any], rate: float | None) -> Iterator[str]:
+    completed, total = report.get("completed"), report.get("total")
+    if completed is None or rate is None or (total and completed >= total):
+        return
+    if report.get("unit") != "steps":
+        yield f"{rate / 1e6:.1f} MB/s" if rate >= 1e6 else f"{rate / 1e3:.0f} kB/s"
+    if total and rate:
+        yield f"{duration(max(0, total - completed) / rate)} left"
 
 
 def duration(seconds: float) -> str:
