@@ -198,6 +198,13 @@ def test_a_rate_is_that_of_the_last_seconds(pull: Watched, said: list[str]) -> N
     assert pull.goes_on(WINDOWS["bytes"] + SPEAK, 2_000_000).startswith("2.0 MB/s, ")
 
 
+def test_a_glimpse_is_no_rate(pull: Watched, clock: Clock, said: list[str]) -> None:
+    clock.now += QUIET - 2 * POLL
+    pull.goes_on(2 * POLL, 10_000_000)
+    assert said == ["desk1 | m:1: 10.0 of 900.0 MB (1 %) | 0:02"]
+    assert pull.goes_on(SPEAK, 10_000_000).startswith("10.0 MB/s, ")
+
+
 def test_a_pull_that_stands_still_has_no_time_left(pull: Watched) -> None:
     pull.goes_on(10, 10_000_000)
     assert pull.goes_on(WINDOWS["bytes"] + SPEAK, 0) == "0 kB/s"

@@ -29,6 +29,7 @@ SPEAK = 5.0  # seconds between two lines for a person
 # Seconds over which a rate is measured. A line that slows down is seen soon; one step of a compiler takes a second and
 # the next a minute, so that only many of them tell anything. The command line's bars measure alike.
 WINDOWS = {"bytes": 10.0, "steps": 120.0}
+SHORTEST = 1.0  # seconds in which a rate can be seen; a report may be half a second old when it is read
 
 
 class ProgressActionBase(ActionBase):  # type: ignore[misc]
@@ -115,11 +116,11 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Bytes or steps a second, None until two measurements differ in time."""
-        if not self._past or self._past[0][0] == self._past[-1][0]:
+        """Bytes or steps a second, None until there is enough to measure."""
+        if not self._past:
             return None
         (began, first), (ended, last) = self._past[0], self._past[-1]
-        return (last - first) / (ended - began)
+        return (last - first) / (ended - began) if ended - began >= SHORTEST else None
 
 
 class Teller:
