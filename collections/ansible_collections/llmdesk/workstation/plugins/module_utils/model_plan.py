@@ -29,7 +29,8 @@ def models_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     :param wanted: ``models``, the declared list; ``retry_sources``, true to ask the hubs again for a model that
         another one stands in for; ``exclusive``, true to remove what is not declared.
     :returns: ``act``, and ``models``, the declared models that need something, each with its ``reason``. There may be
-        none where the record names a model that nobody declares any more.
+        none where the record names a model that nobody declares any more, or lacks a choice. ``chosen`` says what
+        stands in the place of ``auto``, a sentence each.
     """
     present = {model["name"]: model for model in desk["ollama"]["models"]}
     recorded = desk["record"]["models"] or {}
@@ -44,7 +45,13 @@ def models_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
         surplus = sorted(set(present) - _kept(entries, recorded))
         needed += [{"name": name, "state": "absent", "reason": "is here and not declared"} for name in surplus]
     stale = set(recorded) - {canonical(entry["name"]) for entry in entries}
-    return {"act": bool(needed or stale), "models": needed}
+    chosen = [entry for entry in entries if entry.get("auto")]
+    unwritten = [entry for entry in chosen if not (recorded.get(canonical(entry["name"])) or {}).get("auto")]
+    return {
+        "act": bool(needed or stale or unwritten),
+        "models": needed,
+        "chosen": [f"{entry['name']} is what auto stands for: {entry['auto']}" for entry in chosen],
+    }
 
 
 def _kept(entries: list[dict[str, Any]], recorded: dict[str, Any]) -> set[str]:
@@ -124,4 +131,8 @@ def models_record(recorded: dict[str, Any] | None, results: list[dict[str, Any]]
             "note": result["note"],
             "chat": result.get("chat", (record.get(wanted) or {}).get("chat", "")),
         }
+    for entry in map(declared, models):
+        if entry.get("auto"):  # so that the next run chooses the same
+            name = canonical(entry["name"])
+            record[name] = dict(record.get(name) or {"model": name}, auto=entry["auto"])
     return record
