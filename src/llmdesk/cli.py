@@ -69,6 +69,7 @@ def main() -> None:
     epilog="""\b
 Examples:
   ./llmdesk up
+  ./llmdesk up --model auto
   ./llmdesk up --model llama3.2:1b --port 8080
   ./llmdesk up --image registry.example.com/open-webui/open-webui:ollama --image build
   ./llmdesk up --image /media/usb/open-webui.tar
@@ -187,6 +188,51 @@ def password(host: str | None, as_json: bool, **options: Any) -> None:
     sys.exit(1 if failures or not found else 0)
 
 
+@main.command(
+    epilog="""\b
+Examples:
+  ./llmdesk fit
+  ./llmdesk fit qwen3:8b phi4:14b --context 16384
+  ./llmdesk fit ./house-model.gguf -i inventory/room.yml
+  ./llmdesk fit llama3.3:70b --json | jq '.desks[].models[].verdict'
+
+\b
+Verdicts, from the best: gpu (all of it on the GPU), gpu-partly, cpu (at reading speed), cpu-slow, no.
+Exit code: 0 when every desk answered, whatever the verdicts; 1 when one did not, or a model is unknown."""
+)
+@click.argument("models", metavar="[MODEL…]", nargs=-1)
+@click.option("--context", type=click.IntRange(1), help="Tokens of context.  [default: what Ollama takes by itself]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: desks, failures.")
+@_with(_ANSIBLE)
+def fit(models: tuple[str, ...], context: int | None, as_json: bool, **options: Any) -> None:
+    """Say which models fit every desk, and what would make them fit. Changes nothing.
+
+    A MODEL is a name, or a GGUF file on this machine; without one, the well known models and what auto would choose.
+    """
+    from llmdesk import fits, words
+    from llmdesk.run import ask
+
+    variables: dict[str, Any] = {}
+    if models:
+        variables["ollama_models_fit_asked"] = [_model_from_here(model) for model in models]
+    if context:
+        variables["ollama_models_fit_context"] = context
+    wanted = play("llmdesk.workstation.fit", variables, **options)
+    click.echo(f"$ {words.command(wanted.command())}", err=True)
+    try:
+        found, failures = fits.fits(ask(wanted))
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps({"desks": found, "failures": failures}, ensure_ascii=False))
+    elif found:
+        fits.show(found, sys.stdout)
+    for desk, reason in failures.items():
+        click.echo(f"{desk}: {reason}", err=True)
+    unknown = any(model["verdict"] == "unknown" for answer in found.values() for model in answer["models"])
+    sys.exit(1 if failures or unknown or not found else 0)
+
+
 def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
     """Return the play that options of the command line ask for, after asking for its passwords.
 
@@ -273,6 +319,13 @@ def _ask_password(prompt: str) -> str:
 def _from_here(path: str) -> str:
     """Return a path as Ansible finds it, which runs in the checkout; host lists such as ``desk1,`` stay."""
     return str(Path(path).absolute()) if Path(path).exists() else path
+
+
+def _model_from_here(model: str) -> str:
+    """Return a model as the playbook finds it: a file by its absolute path, a name as it is."""
+    if model.startswith(("/", ".", "~")) or model.endswith(".gguf"):
+        return str(Path(model).expanduser().absolute())
+    return model
 
 
 def _variables_from_here(given: str) -> str:

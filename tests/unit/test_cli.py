@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from llmdesk import __version__, cli
+from llmdesk import __version__, cli, fits
 from llmdesk import run as runs
 from llmdesk.cli import image_source, main
 from llmdesk.run import Play
@@ -309,15 +310,126 @@ def test_the_password_alone_goes_to_standard_output(
     assert (result.stdout, result.stderr, result.exit_code) == (out, err, rc)
 
 
+# --- Fit ------------------------------------------------------------------------------------------------------------
+
+ROW = {
+    "model": "qwen3:8b",
+    "verdict": "gpu-partly",
+    "reason": "20 of its 37 layers fit",
+    "remedy": "a GPU with 8 GB of VRAM",
+    "needed": 5900000000,
+    "available": 2700000000,
+    "where": "vram",
+}
+NOBODY = dict.fromkeys(ROW) | {"model": "own:1", "verdict": "unknown", "reason": "nobody knows it", "remedy": ""}
+FIT = {"auto": {"name": "qwen3:4b", "reason": "it is the best that fits"}, "models": [ROW]}
+UNFIT = {"auto": {"name": "", "reason": ""}, "models": [ROW, NOBODY]}
+
+
+def fit_answered(**hosts: dict[str, Any]) -> dict[str, Any]:
+    return answered(**{host: {"msg": {"desk_fit": answer}} for host, answer in hosts.items()})
+
+
+@pytest.fixture
+def fit_plays(monkeypatch: pytest.MonkeyPatch) -> list[Play]:
+    """Plays that were asked, of two desks that answer."""
+    wanted: list[Play] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+
+    def ask(play: Play) -> dict[str, Any]:
+        wanted.append(play)
+        return fit_answered(desk2=FIT, desk1=FIT)
+
+    monkeypatch.setattr(runs, "ask", ask)
+    return wanted
+
+
+def test_fit_asks_for_names_as_they_are_and_for_files_from_where_it_was_typed(
+    fit_plays: list[Play], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert typed("fit", "qwen3:8b", "own.gguf", "/srv/x", "--context", "8192").exit_code == 0
+    (play,) = fit_plays
+    assert play.playbook == "llmdesk.workstation.fit"
+    assert json.loads(play.extra_vars[0]) == {
+        "ollama_models_fit_asked": ["qwen3:8b", str(tmp_path / "own.gguf"), "/srv/x"],
+        "ollama_models_fit_context": 8192,
+    }
+
+
+def test_fit_alone_asks_for_the_well_known(fit_plays: list[Play]) -> None:
+    assert typed("fit").exit_code == 0
+    assert fit_plays[0].extra_vars == ()
+
+
+def test_fit_is_a_table_of_desks_and_models(fit_plays: list[Play]) -> None:
+    result = typed("fit")
+    assert result.stderr == "$ ansible-playbook llmdesk.workstation.fit\n"
+    assert result.stdout.splitlines() == [
+        "desk   model     verdict     needs   has     why, and what would make it fit",
+        "desk1  qwen3:8b  gpu-partly  5.9 GB  2.7 GB  20 of its 37 layers fit. It would take a GPU with 8 GB of VRAM",
+        "desk2  qwen3:8b  gpu-partly  5.9 GB  2.7 GB  20 of its 37 layers fit. It would take a GPU with 8 GB of VRAM",
+        "",
+        "desk1: auto would be qwen3:4b; it is the best that fits",
+        "",
+        "desk2: auto would be qwen3:4b; it is the best that fits",
+    ]
+
+
+def test_fit_for_programs_is_one_object(fit_plays: list[Play]) -> None:
+    result = typed("fit", "--json")
+    assert json.loads(result.stdout) == {"desks": {"desk1": FIT, "desk2": FIT}, "failures": {}}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (fit_answered(desk1=UNFIT), "auto would find no model that fits"),
+        (answered(desk1={"msg": {"desk_fit": FIT}}, desk2=UNREACHABLE), "desk2: Failed to connect"),
+        (answered(), ""),
+    ],
+)
+def test_fit_ends_with_1_where_something_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(runs, "ask", lambda _play: document)
+    result = typed("fit")
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+@pytest.mark.parametrize(
+    ("environment", "colours"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_fit_has_colours_where_somebody_sees_them(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], colours: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "200", **environment}.items():
+        monkeypatch.setenv(name, value)
+    if "NO_COLOR" not in environment:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = Terminal()
+    fits.show({"desk1": UNFIT}, screen)
+    assert ("\x1b[" in screen.getvalue()) is colours
+    for word in ("qwen3:8b", "gpu-partly", "5.9 GB", "It would take a GPU", "nobody knows it", "no model that fits"):
+        assert word in screen.getvalue()
+
+
 def test_a_play_that_did_not_begin_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_play: Play) -> Any:
         raise RuntimeError("the inventory could not be parsed")
 
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(runs, "ask", fail)
-    result = typed("password")
-    assert result.exit_code == 1
-    assert "the inventory could not be parsed" in result.stderr
+    for command in ("password", "fit"):
+        result = typed(command)
+        assert result.exit_code == 1
+        assert "the inventory could not be parsed" in result.stderr
 
 
 def test_every_command_explains_itself() -> None:
