@@ -68,13 +68,17 @@ def show(found: dict[str, Any], stream: TextIO) -> None:
 def _live(found: dict[str, Any], stream: TextIO) -> None:
     from rich.console import Console  # A tenth of a second.
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(file=stream, highlight=False)
     table = Table(show_edge=False, pad_edge=False)
     for number, column in enumerate(COLUMNS):
         table.add_column(column, no_wrap=number < 5, justify="right" if column in ("needs", "has") else "left")
     for row in rows(found):
-        table.add_row(*row[:2], f"[{STYLES[row[2]]}]{row[2]}[/]", *row[3:])
+        # As texts: what stands in brackets, such as [N/A], would be taken for a style.
+        table.add_row(
+            *(Text(cell, style=STYLES.get(cell, "") if number == 2 else "") for number, cell in enumerate(row))
+        )
     console.print(table)
     for line in chosen(found):
         console.print(f"\n{line}", markup=False, soft_wrap=True)

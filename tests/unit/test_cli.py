@@ -321,7 +321,7 @@ ROW = {
     "available": 2700000000,
     "where": "vram",
 }
-NOBODY = dict.fromkeys(ROW) | {"model": "own:1", "verdict": "unknown", "reason": "nobody knows it", "remedy": ""}
+NOBODY = dict.fromkeys(ROW) | {"model": "own:1", "verdict": "unknown", "reason": "nobody knows it [N/A]", "remedy": ""}
 FIT = {"auto": {"name": "qwen3:4b", "reason": "it is the best that fits"}, "models": [ROW]}
 UNFIT = {"auto": {"name": "", "reason": ""}, "models": [ROW, NOBODY]}
 
@@ -416,7 +416,14 @@ def test_fit_has_colours_where_somebody_sees_them(
     screen = Terminal()
     fits.show({"desk1": UNFIT}, screen)
     assert ("\x1b[" in screen.getvalue()) is colours
-    for word in ("qwen3:8b", "gpu-partly", "5.9 GB", "It would take a GPU", "nobody knows it", "no model that fits"):
+    for word in (
+        "qwen3:8b",
+        "gpu-partly",
+        "5.9 GB",
+        "It would take a GPU",
+        "nobody knows it [N/A]",
+        "no model that fits",
+    ):
         assert word in screen.getvalue()
 
 
