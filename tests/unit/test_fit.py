@@ -48,6 +48,8 @@ def desk(gpus: Any = (), memory: int = WSL["total"], cores: int = 8, **changed: 
         else {"state": "none", "reason": "there is no NVIDIA card"},
         "memory": {"total": memory, "available": memory // 2},
         "cpu": {"cores": cores},
+        "disk": [{"path": "/var/lib/docker", "mount": "/", "available": 500 * GIB}],
+        "image": {"id": "sha256:1"},
         "ollama": {"state": "answers", "models": []},
         "record": {"models": {}},
     }
@@ -206,6 +208,14 @@ def test_both_cards_together_take_what_neither_holds() -> None:
     answer = fit(desk(two, memory=64 * GIB), known("deepseek-r1:32b"), context=32768)
     assert (answer["verdict"], "fits on 2 GPUs together" in answer["reason"]) == ("gpu", True)
     assert fit(desk(two[:1], memory=64 * GIB), known("deepseek-r1:32b"), context=32768)["verdict"] == "gpu-partly"
+
+
+def test_of_several_cards_none_takes_a_piece_of_a_layer() -> None:
+    model = known("deepseek-r1:32b")
+    needed = on_gpu(model, 4096, 48 * GIB)
+    for spare, verdict in ((model.weights // 65 + 2, "gpu"), (2, "gpu-partly")):
+        two = [card((needed + spare) // 2 + DRIVER + MARGIN)] * 2
+        assert fit(desk(two, memory=64 * GIB), model, 4096)["verdict"] == verdict
 
 
 def test_of_two_kinds_of_card_the_larger_kind_counts() -> None:

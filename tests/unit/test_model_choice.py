@@ -43,6 +43,15 @@ def test_auto_is_the_best_that_fits(gpus: Any, memory: int, cores: int, name: st
     assert chosen["reason"].startswith("of 16 models of the catalogue it is the best that fits: ")
 
 
+def test_auto_is_nothing_that_the_disk_has_no_room_for() -> None:
+    small = [{"path": "/var/lib/docker", "mount": "/", "available": 8 * GIB}]
+    assert choose(desk(ONE, disk=small), catalogue())["name"] == "gemma4:12b"
+    fresh = [{"path": "/var/lib/docker", "mount": "/", "available": 18 * GIB}]
+    assert choose(desk(ONE, disk=fresh, image=None), catalogue())["name"] == "qwen3:8b"
+    there = {"state": "answers", "models": [{"name": "qwen3:14b", "digest": "d", "size": 9276198565}]}
+    assert choose(desk(ONE, disk=small, ollama=there), catalogue())["name"] == "qwen3:14b"
+
+
 def test_nothing_fits_a_desk_that_is_too_small() -> None:
     assert choose(desk(memory=GIB), catalogue()) == {"name": "", "reason": ""}
     (error,) = errors(desk(memory=GIB), {"models": ["auto"], "fit": "ignore"}, catalogue())

@@ -16,6 +16,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.fit import (
     size,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName, canonical
+from ansible_collections.llmdesk.workstation.plugins.module_utils.plan import IMAGE_SPACE
 
 AUTO = "auto"
 ORDER = ("gpu", "cpu", "cpu-slow", "gpu-partly")
@@ -32,12 +33,12 @@ def is_auto(entry: Any) -> bool:
 def choose(desk: dict[str, Any], catalogue: list[dict[str, Any]], avoid: set[str] | None = None) -> dict[str, Any]:
     """Return the best model of the catalogue that fits a desk: ``name`` and ``reason``; both empty where none does.
 
-    The best is the one with the highest rank among those with the best verdict.
+    The best is the one with the highest rank among those with the best verdict that the disk has room for.
 
     :param avoid: names that are not to be chosen.
     """
     candidates = [entry for entry in catalogue if entry.get("rank") and entry["name"] not in (avoid or set())]
-    judged = [(entry, fit(desk, described(entry))) for entry in candidates]
+    judged = [(entry, fit(desk, described(entry))) for entry in candidates if _has_room(desk, entry)]
     fitting = [(entry, answer) for entry, answer in judged if answer["verdict"] in ORDER]
     if not fitting:
         return {"name": "", "reason": ""}
@@ -46,6 +47,12 @@ def choose(desk: dict[str, Any], catalogue: list[dict[str, Any]], avoid: set[str
         "name": entry["name"],
         "reason": f"of {len(candidates)} models of the catalogue it is the best that fits: {answer['reason']}",
     }
+
+
+def _has_room(desk: dict[str, Any], entry: dict[str, Any]) -> bool:
+    """Tell whether a model is on the desk, or would have room on its disk beside an image that is still to come."""
+    free = desk["disk"][0]["available"] - (0 if desk["image"] else IMAGE_SPACE)
+    return bool(entry["weights"] <= free) or entry["name"] in {model["name"] for model in desk["ollama"]["models"]}
 
 
 def resolved(
@@ -170,7 +177,8 @@ def errors(desk: dict[str, Any], wanted: dict[str, Any], catalogue: list[dict[st
     if autos and not choose(desk, catalogue, _named(wanted["models"], "absent"))["name"]:
         found.append(
             f"ollama_models: auto finds no model of its catalogue that fits this desk, which has "
-            f"{size(desk['memory']['total'])} of memory. Name one in ollama_models."
+            f"{size(desk['memory']['total'])} of memory and {size(desk['disk'][0]['available'])} of free disk. "
+            "Name one in ollama_models."
         )
     return found
 
