@@ -94,6 +94,11 @@ GEMMA = described(
 )
 
 
+# Of the shapes of larger models, with few layers of zeros: nothing in the formula was fitted to them.
+LLAMA = SMOL._replace(layers=4, cache_layers=4, heads_kv=8, key=128, value=128, embedding=3072, feed_forward=8192)
+QWEN = SMOL._replace(layers=2, cache_layers=2, heads_kv=8, key=128, value=128, embedding=4096, feed_forward=12288)
+
+
 # As llama-server b10488 prints them, in MiB: "KV buffer size" (both, where there are two) and "compute buffer size".
 @pytest.mark.parametrize(
     ("model", "context", "batch", "kept", "computed"),
@@ -104,6 +109,10 @@ GEMMA = described(
         (GEMMA, 2048, 512, 6.0 + 15.0, 20.77),
         (GEMMA, 4096, 512, 12.0 + 15.0, 22.77),
         (GEMMA, 8192, 1024, 24.0 + 22.5, 54.54),
+        (LLAMA, 4096, 512, 64.0, 76.01),
+        (LLAMA, 16384, 1024, 256.0, 176.02),
+        (QWEN, 4096, 512, 32.0, 108.01),
+        (QWEN, 16384, 1024, 128.0, 240.02),
     ],
 )
 def test_buffers_are_as_large_as_the_engine_makes_them(
@@ -124,6 +133,8 @@ def test_buffers_are_as_large_as_the_engine_makes_them(
         (GEMMA, 4096, 366),
         (GEMMA, 8192, 407),
         (GEMMA, 16384, 431),
+        (LLAMA._replace(weights=588410880), 4096, 733),
+        (QWEN._replace(weights=624032768), 16384, 980),
     ],
 )
 def test_the_formula_is_what_was_measured(model: Model, context: int, took: int) -> None:

@@ -16,6 +16,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import fit, re
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest import Layer, Manifest
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils import gguf_header
 
+from tests.unit.test_packaging import PROJECT, documentation
+
 WEIGHTS = Layer("a" * 64, 9_000_000_000, "application/vnd.ollama.image.model")
 PICTURES = Layer("b" * 64, 800_000_000, "application/vnd.ollama.image.projector")
 LICENSE = Layer("c" * 64, 1000, "application/vnd.ollama.image.license")
@@ -212,6 +214,18 @@ def test_a_torn_file_is_no_model(tmp_path: Path) -> None:
     path = write(tmp_path / "own.gguf", "llama", **LLAMA, **HEADS)
     path.write_bytes(path.read_bytes()[:400])
     assert "it is no GGUF file, or a torn one" in describe(str(path), 3)["error"]
+
+
+def test_the_library_is_the_one_that_the_extra_brings() -> None:
+    assert PROJECT["optional-dependencies"]["gguf"] == [gguf_header.LIBRARY]
+    assert gguf_header.LIBRARY in PROJECT["optional-dependencies"]["test"]
+
+
+def test_the_lookup_is_documented() -> None:
+    documents = documentation("lookup", "model_shape")
+    assert documents["DOCUMENTATION"]["name"] == "model_shape"
+    assert "llmdesk.workstation.model_shape" in str(documents["EXAMPLES"])
+    assert documents["RETURN"]["_raw"]["description"]
 
 
 def test_without_the_library_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
