@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.llmdesk.workstation.plugins.module_utils import fit
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import declared, models_plan
 
 from tests.unit.test_packaging import COLLECTION, ROOT, documentation, read
@@ -54,3 +55,26 @@ def test_an_example_of_models_is_one_that_the_role_takes(example: dict[str, Any]
 def test_every_reason_of_a_failure_is_explained() -> None:
     _general, *said = MODULE["RETURN"]["reason"]["description"]
     assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) == set(re.findall(r"V\((\w+)\)", " ".join(said)))
+
+
+FIT = (ROOT / "docs" / "fit.md").read_text()
+
+
+def test_every_verdict_is_explained_from_the_best_to_the_worst() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", FIT, re.MULTILINE) == [*fit.VERDICTS, "unknown"]
+
+
+def test_the_numbers_of_the_formula_are_those_of_the_code() -> None:
+    words = [
+        f"{fit.PROGRAM // fit.MIB} MiB, and {fit.TOKEN} bytes for every token",
+        f"CUDA takes {fit.DRIVER // fit.MIB} MiB",
+        "1 GiB stays free" if fit.MARGIN == fit.GIB else "the margin is another",
+        f"memory {fit.SYSTEM // fit.GIB} GiB are for the system",
+        f"capability {fit.OLDEST}",
+        f"{fit.CORE / fit.GB} GB for each of up to four cores" if fit.CORES == 4 else "the cores are others",
+        *(str(context) for _least, context in fit.CONTEXTS),
+        *(f"{least // fit.GIB} GiB" for least, _context in fit.CONTEXTS[:2]),
+        *(str(batch) for _above, batch in fit.BATCHES),
+    ]
+    text = " ".join(FIT.split())
+    assert [word for word in words if word not in text] == []
