@@ -65,7 +65,7 @@ def server(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oll
 @pytest.fixture(scope="module")
 def files(say: Say) -> dict[str, tuple[Path, str]]:
     """The files of two models, with their sha256."""
-    return {"demo": (models.demo(), str(DEMO["sha256"])), "second": (models.second(say), models.SECOND_SHA256)}
+    return {"demo": (models.demo(), str(DEMO["sha256"])), "second": (models.larger(say), models.LARGER_SHA256)}
 
 
 PLAY = """
