@@ -148,6 +148,8 @@ def test_a_native_debian(machine: Machine) -> None:
         "version": "12",
         "codename": "bookworm",
         "family": "debian",
+        "like": [],
+        "base_codename": "bookworm",
         "kernel": KERNEL,
         "architecture": "x86_64",
         "hostname": "desk",
@@ -264,7 +266,8 @@ def test_docker_is_absent(machine: Machine) -> None:
     machine.runs("/usr/bin/docker", "")  # a client alone is no engine
     desk = machine.look()
     assert (desk["docker"]["state"], desk["docker"]["client"], desk["container"]) == ("absent", True, None)
-    assert desk["docker"]["daemon_json"] == {"state": "absent", "error": None, "path": "/etc/docker/daemon.json"}
+    path = "/etc/docker/daemon.json"
+    assert desk["docker"]["daemon_json"] == {"state": "absent", "error": None, "config": {}, "path": path}
     assert desk["account"]["state"] == "none"
 
 
@@ -273,6 +276,23 @@ def test_docker_is_stopped(machine: Machine) -> None:
     desk = machine.look()
     assert desk["docker"]["state"] == "stopped"
     assert "nobody listens" in desk["docker"]["error"]
+
+
+def test_what_the_command_docker_really_is(machine: Machine) -> None:
+    desk = machine.look()["docker"]
+    assert (desk["desktop_client"], desk["podman_client"], desk["engine"]) == (False, False, False)
+    machine.runs("/usr/bin/docker", '[ -e /etc/containers/nodocker ] || echo emulated >&2\nexec /usr/bin/podman "$@"\n')
+    machine.runs("/usr/bin/dockerd", "")
+    desk = machine.look()["docker"]
+    assert (desk["desktop_client"], desk["podman_client"], desk["engine"]) == (False, True, True)
+
+
+def test_the_command_docker_of_docker_desktop_leads_into_nothing_while_that_is_stopped(machine: Machine) -> None:
+    path = Path(machine.at("/usr/bin/docker"))
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/mnt/wsl/docker-desktop/cli-tools/usr/bin/docker")
+    desk = machine.look()["docker"]
+    assert (desk["desktop_client"], desk["podman_client"], desk["client"]) == (True, False, False)
 
 
 def test_docker_may_not_be_asked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,6 +334,9 @@ def test_docker_runs(machine: Machine) -> None:
     ]
     assert desk["disk"][0]["path"] == "/srv/docker"
     assert desk["volumes"] == ["ollama", "open-webui"], "and nobody else's"
+    assert docker["edition"] == "distribution"
+    volumes = len(json.loads((FIXTURES / "docker" / "volumes.json").read_text())["Volumes"])
+    assert docker["holds"] == {"containers": info["Containers"], "images": info["Images"], "volumes": volumes}
     assert desk["container"]["managed"] is True
     assert desk["image"] is None
 

@@ -159,6 +159,111 @@ def test_docker(changed: dict[str, Any], act: bool, do: str, reason: str) -> Non
     assert reason in plan["reason"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "wanted", "do", "reason"),
+    [
+        ({"version": "28.5.1"}, {"version": "28.5"}, "nothing", "answers"),
+        ({"version": "28.5.1"}, {"version": "28.5.10"}, "install", "Docker 28.5.1 answers, and 28.5.10 is wanted"),
+        ({"version": "28.5.10"}, {"version": "28.5.1"}, "install", "wanted"),
+        ({"version": "28.5.1"}, {"version": "27", "edition": "present"}, "nothing", "answers"),
+        ({"edition": "distribution"}, {"edition": "ce"}, "install", "not the edition ce"),
+        ({"edition": "ce"}, {"edition": "distribution"}, "install", "not the edition distribution"),
+        ({"edition": "ce"}, {"edition": "auto"}, "nothing", "answers"),
+        ({"edition": "desktop"}, {"edition": "ce"}, "nothing", "answers"),
+        ({"edition": "podman"}, {"remove_conflicting": True}, "install", "Podman's"),
+        ({"podman_client": True}, {"remove_conflicting": True}, "install", "Podman's"),
+    ],
+)
+def test_what_answers_is_left_alone_unless_something_else_was_asked_for(
+    changed: dict[str, Any], wanted: dict[str, Any], do: str, reason: str
+) -> None:
+    plan = docker_plan(desk(docker=docker(**changed)), wanted)
+    assert (plan["do"], plan["act"], plan["refused"]) == (do, do != "nothing", "")
+    assert reason in plan["reason"]
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "do"),
+    [
+        ({}, {}, "nothing"),
+        ({"runtimes": {"nvidia": {}}}, {}, "nothing"),
+        ({}, {"live_restore": True}, "configure"),
+        ({"live-restore": True, "debug": True}, {"live_restore": True}, "nothing"),
+        ({"live-restore": True}, {"daemon_config": {"live-restore": None}}, "configure"),
+        ({}, {"daemon_config": {"live-restore": None}}, "nothing"),
+    ],
+)
+def test_dockers_settings_are_touched_only_where_they_differ(
+    there: dict[str, Any], wanted: dict[str, Any], do: str
+) -> None:
+    settings = {"state": "valid", "error": None, "path": "/etc/docker/daemon.json", "config": there}
+    plan = docker_plan(desk(docker=docker(daemon_json=settings)), wanted)
+    assert (plan["do"], plan["act"], plan["configure"]) == (do, do == "configure", do == "configure")
+    if plan["act"]:
+        assert "live-restore in daemon.json is not as wanted" in plan["reason"]
+
+
+def test_a_docker_that_is_installed_is_set_as_well() -> None:
+    plan = docker_plan(desk(docker=docker(state="absent", version=None)), {"live_restore": True, "users": ["anna"]})
+    assert (plan["do"], plan["configure"], plan["users"]) == ("install", True, ["anna"])
+
+
+def test_users_that_are_in_the_group_are_not_asked_for_again() -> None:
+    plan = docker_plan(desk(docker=docker(group=["anna"])), {"users": ["anna", "berta"]})
+    assert (plan["act"], plan["users"]) == (True, ["berta"])
+    assert docker_plan(desk(docker=docker(group=["anna"])), {"users": ["anna"]})["act"] is False
+
+
+@pytest.mark.parametrize(
+    ("root", "holds", "moves"),
+    [
+        ("/srv/docker", {"containers": 0, "images": 0, "volumes": 1}, True),
+        ("/srv/docker", {"containers": 0, "images": 0, "volumes": 0}, False),
+        ("/var/lib/docker/", {"containers": 1, "images": 1, "volumes": 1}, False),
+    ],
+)
+def test_data_that_a_new_folder_would_leave_behind(root: str, holds: dict[str, int], moves: bool) -> None:
+    facts = desk(docker=docker(root="/var/lib/docker", holds=holds))
+    assert docker_plan(facts, {"data_root": root})["moves"] is moves
+
+
+DESKTOP = {"desktop_client": True}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted", "words"),
+    [
+        ({**DESKTOP, "engine": True}, {}, "both a Docker Engine (dockerd) and Docker Desktop's integration"),
+        ({**DESKTOP, "state": "absent"}, {}, "leads to Docker Desktop, which does not run. Start Docker Desktop in"),
+        ({"podman_client": True}, {}, "podman-docker"),
+        ({"edition": "podman"}, {}, "-e docker_remove_conflicting=true"),
+    ],
+)
+def test_a_stranger_in_dockers_place(changed: dict[str, Any], wanted: dict[str, Any], words: str) -> None:
+    errors = preflight(desk(docker=docker(**changed)), PORTS)
+    assert len(errors) == 1
+    assert words in errors[0]
+    plan = docker_plan(desk(docker=docker(**changed)), wanted)
+    assert (plan["act"], plan["refused"]) == (True, errors[0])
+
+
+def test_docker_desktop_that_runs_alone_is_a_good_docker() -> None:
+    facts = desk(docker=docker(edition="desktop", **DESKTOP))
+    assert preflight(facts, PORTS) == []
+    assert docker_plan(facts, {})["act"] is False
+    assert '{"live-restore": true}' in docker_plan(facts, {"live_restore": True})["refused"]
+
+
+def test_podman_may_make_way() -> None:
+    assert preflight(desk(docker=docker(podman_client=True)), {**PORTS, "remove_conflicting": True}) == []
+
+
+def test_nothing_is_installed_where_that_was_not_wanted() -> None:
+    plan = docker_plan(desk(docker=docker(state="absent", client=False)), {"edition": "present"})
+    assert plan["refused"] == "There is no Docker Engine, and docker_edition=present installs none."
+    assert docker_plan(desk(docker=docker(state="stopped")), {"edition": "present"})["refused"] == ""
+
+
 CARD = {"state": "ok", "reason": "RTX A6000, driver 570"}
 
 

@@ -21,23 +21,34 @@ def inspected(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("file", "distribution", "version", "codename", "family"),
+    ("file", "distribution", "version", "codename", "family", "like", "base"),
     [
-        ("debian-12", "debian", "12", "bookworm", "debian"),
-        ("debian-13", "debian", "13", "trixie", "debian"),
-        ("ubuntu-24.04", "ubuntu", "24.04", "noble", "debian"),
-        ("rocky-9", "rocky", "9.4", "", "redhat"),
-        ("arch", "arch", "", "", "arch"),
-        ("tumbleweed", "opensuse-tumbleweed", "20250801", "", "unknown"),
+        ("debian-12", "debian", "12", "bookworm", "debian", "", "bookworm"),
+        ("debian-13", "debian", "13", "trixie", "debian", "", "trixie"),
+        ("ubuntu-24.04", "ubuntu", "24.04", "noble", "debian", "debian", "noble"),
+        ("linuxmint-22", "linuxmint", "22.1", "xia", "debian", "ubuntu debian", "noble"),
+        ("fedora-42", "fedora", "42", "", "redhat", "", ""),
+        ("rhel-9", "rhel", "9.4", "", "redhat", "fedora", ""),
+        ("rocky-9", "rocky", "9.4", "", "redhat", "rhel centos fedora", ""),
+        ("almalinux-9", "almalinux", "9.4", "", "redhat", "rhel centos fedora", ""),
+        ("centos-10", "centos", "10", "", "redhat", "rhel fedora", ""),
+        ("arch", "arch", "", "", "arch", "", ""),
+        ("leap-15.6", "opensuse-leap", "15.6", "", "suse", "suse opensuse", ""),
+        ("tumbleweed", "opensuse-tumbleweed", "20250801", "", "suse", "opensuse suse", ""),
+        ("slackware-15", "slackware", "15.0", "stable", "unknown", "", "stable"),
     ],
 )
-def test_a_distribution_has_a_family(file: str, distribution: str, version: str, codename: str, family: str) -> None:
+def test_a_distribution_has_a_family(
+    file: str, distribution: str, version: str, codename: str, family: str, like: str, base: str
+) -> None:
     text = (CAPTURED / "os-release" / file).read_text()
     assert probe.os_release(text) == {
         "distribution": distribution,
         "version": version,
         "codename": codename,
         "family": family,
+        "like": like.split(),
+        "base_codename": base,
     }
 
 
@@ -136,15 +147,42 @@ def test_only_sockets_that_listen_take_a_port() -> None:
         ("", "valid", None),
         ("\n", "valid", None),  # dockerd takes an empty file for no settings
         ('{"data-root": "/srv/docker"}', "valid", None),
-        ('{"data-root": "/srv/docker",}', "invalid", "line 1 column 29"),
-        ('{"a": 1}\n{', "invalid", "line 2 column 1"),
-        ("[]", "invalid", "it is not an object"),
+        ('{"data-root": "/srv/docker",}', "invalid", "line 1, column 28: a comma with nothing behind it"),
+        ('{"a": 1}\n{', "invalid", "line 2, column 1"),
+        ("[]", "invalid", "it is no object"),
     ],
 )
 def test_what_docker_would_say_to_its_settings(text: str | None, state: str, error: str | None) -> None:
     found = probe.daemon_json(text)
     assert found["state"] == state
     assert (found["error"] is None) if error is None else (error in found["error"])
+
+
+def test_dockers_settings_are_shown_without_passwords() -> None:
+    shown = probe.daemon_json('{"proxies": {"http-proxy": "http://anna:secret@proxy.lab.test:3128"}}')["config"]
+    assert shown == {"proxies": {"http-proxy": "http://***@proxy.lab.test:3128"}}
+
+
+@pytest.mark.parametrize(
+    ("version", "edition"),
+    [
+        (json.loads((FIXTURES / "docker" / "version.json").read_text()), "distribution"),
+        ({"Platform": {"Name": "Docker Engine - Community"}, "Components": [{"Name": "Engine"}]}, "ce"),
+        ({"Platform": {"Name": "Docker Desktop 4.43.0 (198134)"}, "Components": [{"Name": "Engine"}]}, "desktop"),
+        ({"Platform": {"Name": "linux/amd64/debian-12"}, "Components": [{"Name": "Podman Engine"}]}, "podman"),
+        ({}, "distribution"),
+    ],
+)
+def test_whose_docker_answers(version: dict[str, Any], edition: str) -> None:
+    assert probe.docker_edition(version) == edition
+
+
+def test_who_is_in_the_group_docker() -> None:
+    groups = "root:x:0:\ndocker:x:998:anna,berta\ndockerroot:x:7:eve\n"
+    users = "root:x:0:0::/root:/bin/sh\ncarl:x:1000:998::/home/carl:/bin/sh\n"
+    assert probe.group_members(groups, users, "docker") == ["anna", "berta", "carl"]
+    assert probe.group_members("docker:x:998:\n", "", "docker") == []
+    assert probe.group_members("", "", "docker") == []
 
 
 @pytest.mark.parametrize(

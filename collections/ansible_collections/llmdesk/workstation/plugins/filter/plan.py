@@ -43,7 +43,12 @@ _value:
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmdesk.workstation.plugins.module_utils import model_plan, people_plan
+from ansible_collections.llmdesk.workstation.plugins.module_utils import (
+    docker_packages,
+    model_plan,
+    people_plan,
+    wsl_conf,
+)
 from ansible_collections.llmdesk.workstation.plugins.module_utils import plan as plans
 
 PARTS = {
@@ -69,6 +74,11 @@ class FilterModule:
             "preflight": plans.preflight,
             "background_tasks": plans.background_tasks,
             "config_hash": plans.config_hash,
+            "docker_family": docker_packages.family_file,
+            "docker_installation": docker_packages.installation,
+            "docker_present": docker_packages.present,
+            "docker_conflict": docker_packages.conflict,
+            "docker_wsl_conf": wsl_conf.with_boot_command,
             "models_by_size": model_plan.by_size,
             "models_record": model_plan.models_record,
         }

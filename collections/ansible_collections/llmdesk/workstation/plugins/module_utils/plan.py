@@ -11,6 +11,8 @@ import hashlib
 import json
 from typing import Any
 
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, docker_settings
+
 GIB = 1024**3
 
 # Measured: the image built on the spot is 1 GB and takes 5 GB of tools and sources while it is made; upstream's image
@@ -27,9 +29,9 @@ def config_hash(config: dict[str, Any]) -> str:
 def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return what stands in the way, one sentence each, before anything is touched.
 
-    :param wanted: ``port`` and ``ollama_port``.
+    :param wanted: ``port``, ``ollama_port``, and ``remove_conflicting``, whether what conflicts with Docker may go.
     """
-    errors = []
+    errors = _strangers(desk, wanted)
     for port, option, variable in (
         (wanted["port"], "--port", "desk_port"),
         (wanted["ollama_port"], "", "desk_ollama_port"),
@@ -77,11 +79,82 @@ def _held(container: dict[str, Any], port: int) -> bool:
     return any(entry["host_port"] == port for entry in container["published"])
 
 
-def docker_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Decide whether Docker has to be installed or started."""
+def _strangers(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return which program stands in Docker's place, or beside it."""
     docker = desk["docker"]
+    off = "switch its integration of this distro off (Settings, Resources, WSL integration)"
+    if docker.get("desktop_client") and docker.get("engine"):
+        return [
+            "This distro has both a Docker Engine (dockerd) and Docker Desktop's integration (/usr/bin/docker leads "
+            f"into /mnt/wsl/docker-desktop), and they get in each other's way. Remove the Engine's packages, or {off}."
+        ]
+    if docker.get("desktop_client") and docker["state"] != "running":
+        return [
+            "/usr/bin/docker leads to Docker Desktop, which does not run. Start Docker Desktop in Windows, or "
+            f"{off}, so that an Engine can be installed here."
+        ]
+    if (docker.get("podman_client") or docker.get("edition") == "podman") and not wanted.get("remove_conflicting"):
+        return [
+            "The command docker is Podman's here (package podman-docker), which does not do all that a desk needs. "
+            "Remove that package, or let this run do it with -e docker_remove_conflicting=true; Podman itself stays."
+        ]
+    return []
+
+
+def docker_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Decide whether Docker has to be installed, started or set.
+
+    :param wanted: ``edition``, ``version``, ``users`` and ``remove_conflicting``, and what
+        :func:`docker_settings.settings` takes; all may be left out.
+    :returns: also ``config``, what daemon.json has to hold, ``configure``, whether it does not yet, ``users``, who
+        is not yet in the group docker, ``moves``, whether Docker would leave its data behind, and ``refused``, why
+        nothing of this can be done.
+    """
+    docker = desk["docker"]
+    there = docker["daemon_json"].get("config") or {}
+    config = docker_settings.settings(wanted, docker["version"])
+    holds = docker.get("holds") or {}
+    root = (config.get("data-root") or "").rstrip("/")
+    plan = {
+        **_engine_plan(desk, wanted),
+        "config": config,
+        "configure": not daemon_config.holds(there, config),
+        "users": [user for user in wanted.get("users") or [] if user not in (docker.get("group") or [])],
+        "moves": bool(root and root != docker.get("root", root).rstrip("/") and any(holds.values())),
+    }
+    plan["refused"] = "\n".join(filter(None, [*_refusals(desk, wanted, plan), *_strangers(desk, wanted)]))
+    if plan["do"] == "nothing" and plan["configure"]:
+        keys = [key for key, value in config.items() if not daemon_config.holds(there, {key: value})]
+        plan.update(do="configure", reason=f"{plan['reason']}, and {', '.join(keys)} in daemon.json is not as wanted")
+    plan["act"] = plan["do"] != "nothing" or bool(plan["users"] or plan["refused"])
+    return plan
+
+
+def _refusals(desk: dict[str, Any], wanted: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    docker = desk["docker"]
+    refused = [docker_settings.refusal(wanted, docker["version"])]
+    if plan["do"] == "install" and wanted.get("edition") == "present":
+        refused.append(f"{plan['reason'][0].upper()}{plan['reason'][1:]}, and docker_edition=present installs none.")
+    if plan["configure"] and docker.get("edition") == "desktop":
+        refused.append(
+            "Docker is Docker Desktop's here. Set the same in its window under Docker Engine, and leave the variables "
+            f"of the role docker away: {json.dumps(daemon_config.redacted(plan['config']))}"
+        )
+    return refused
+
+
+def _engine_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    docker = desk["docker"]
+    edition, version = wanted.get("edition") or "auto", str(wanted.get("version") or "")
     if docker["state"] == "running":
-        return {"act": False, "do": "nothing", "reason": f"Docker {docker['version']} answers"}
+        answers = f"Docker {docker['version']} answers"
+        if docker.get("edition") == "podman" or docker.get("podman_client"):
+            return {"act": True, "do": "install", "reason": "the command docker is Podman's"}
+        if edition in ("ce", "distribution") and docker.get("edition") in ({"ce", "distribution"} - {edition}):
+            return {"act": True, "do": "install", "reason": f"{answers}, and it is not the edition {edition}"}
+        if version and edition != "present" and not is_version(docker["version"], version):
+            return {"act": True, "do": "install", "reason": f"{answers}, and {version} is wanted"}
+        return {"act": False, "do": "nothing", "reason": answers}
     if docker["state"] == "stopped":
         return {"act": True, "do": "start", "reason": "Docker is installed and does not run"}
     if docker["state"] in ("denied", "unknown"):
@@ -89,6 +162,11 @@ def docker_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
         return {"act": True, "do": "start", "reason": f"Docker is there and does not answer: {docker['error']}"}
     client = " (a client alone is no engine)" if docker["client"] else ""
     return {"act": True, "do": "install", "reason": f"there is no Docker Engine{client}"}
+
+
+def is_version(version: str, wanted: str) -> bool:
+    """Return whether a version is the wanted one, of which only the first numbers may be given."""
+    return version == wanted or (version.startswith(wanted) and not version[len(wanted)].isdigit())
 
 
 def nvidia_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -7,20 +7,38 @@ import json
 import re
 from typing import Any
 
-DISTRIBUTION_FAMILIES = {"debian": "debian", "ubuntu": "debian", "fedora": "redhat", "rhel": "redhat", "arch": "arch"}
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config
+
+DISTRIBUTION_FAMILIES = {
+    "debian": "debian",
+    "ubuntu": "debian",
+    "fedora": "redhat",
+    "rhel": "redhat",
+    "centos": "redhat",
+    "suse": "suse",
+    "opensuse": "suse",
+    "arch": "arch",
+}
 INTERESTING_CPU_FLAGS = ("avx", "avx2", "f16c", "fma", "avx512f", "amx_int8")
 PCI_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, see the kernel's include/net/tcp_states.h
 
 
-def os_release(text: str) -> dict[str, str]:
-    """Return distribution, version, codename and family out of ``/etc/os-release`` (os-release(5))."""
-    values = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', text, re.MULTILINE))
+def os_release(text: str) -> dict[str, Any]:
+    """Return distribution, version, codename and family out of ``/etc/os-release`` (os-release(5)).
+
+    :returns: also ``like``, the distributions that it comes from, the nearest first, and ``base_codename``, the
+        codename of the one that its packages are made for.
+    """
+    values = dict(re.findall(r"""^([A-Z_]+)=["']?([^"'\n]*)["']?$""", text, re.MULTILINE))
     names = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
+    codename = values.get("VERSION_CODENAME", "")
     return {
         "distribution": values.get("ID", "unknown"),
         "version": values.get("VERSION_ID", ""),
-        "codename": values.get("VERSION_CODENAME", ""),
+        "codename": codename,
+        "like": names[1:],
+        "base_codename": values.get("UBUNTU_CODENAME") or values.get("DEBIAN_CODENAME") or codename,
         "family": next((DISTRIBUTION_FAMILIES[name] for name in names if name in DISTRIBUTION_FAMILIES), "unknown"),
     }
 
@@ -108,15 +126,37 @@ def daemon_json(text: str | None) -> dict[str, Any]:
     """Return the state of Docker's daemon.json: ``absent``, ``valid`` or ``invalid`` with the place of the error.
 
     :param text: the file's content, None where there is no file.
+    :returns: also ``config``, the settings, without secrets.
     """
     if text is None:
-        return {"state": "absent", "error": None}
+        return {"state": "absent", "error": None, "config": {}}
     try:
-        if not isinstance(json.loads(text.strip() or "{}"), dict):
-            return {"state": "invalid", "error": "it is not an object"}
-    except ValueError as error:
-        return {"state": "invalid", "error": str(error)}
-    return {"state": "valid", "error": None}
+        settings = daemon_config.redacted(daemon_config.parse(text))
+    except daemon_config.NotJson as error:
+        return {"state": "invalid", "error": str(error), "config": {}}
+    return {"state": "valid", "error": None, "config": settings}
+
+
+def docker_edition(version: dict[str, Any]) -> str:
+    """Return what answers on Docker's socket, out of ``GET /version``.
+
+    :returns: ``ce``, Docker's own packages, ``distribution``, somebody else's, ``desktop`` or ``podman``.
+    """
+    names = [str((version.get("Platform") or {}).get("Name") or "")]
+    names += [str(part.get("Name") or "") for part in version.get("Components") or []]
+    for word, edition in (("Podman", "podman"), ("Docker Desktop", "desktop"), ("Engine - Community", "ce")):
+        if any(word in name for name in names):
+            return edition
+    return "distribution"
+
+
+def group_members(groups: str, users: str, name: str) -> list[str]:
+    """Return the users of a group out of ``/etc/group`` and ``/etc/passwd``: it may be somebody's first group."""
+    found = re.search(rf"^{re.escape(name)}:[^:]*:(\d+):(.*)$", groups, re.MULTILINE)
+    if not found:
+        return []
+    own = [fields[0] for fields in (line.split(":") for line in users.splitlines()) if fields[3:4] == [found.group(1)]]
+    return sorted({*own, *filter(None, found.group(2).split(","))})
 
 
 def cdi_devices(text: str) -> list[str]:

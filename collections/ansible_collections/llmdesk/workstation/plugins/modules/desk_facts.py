@@ -194,6 +194,13 @@ class Desk:
         docker: dict[str, Any] = {
             "state": "absent",
             "client": bool(shutil.which("docker")),
+            "engine": bool(shutil.which("dockerd")),
+            "edition": None,
+            # What the command docker really is, where it is not Docker's own.
+            "desktop_client": link("/usr/bin/docker").startswith("/mnt/wsl/docker-desktop"),
+            "podman_client": "podman" in head(shutil.which("docker") or ""),
+            "group": probe.group_members(read("/etc/group") or "", read("/etc/passwd") or "", "docker"),
+            "holds": {"containers": 0, "images": 0, "volumes": 0},
             "version": None,
             "api_version": None,
             "storage_driver": None,
@@ -216,6 +223,7 @@ class Desk:
             info = socket.get("/info")
             docker.update(
                 state="running",
+                edition=probe.docker_edition(version),
                 version=version["Version"],
                 api_version=version["ApiVersion"],
                 storage_driver=info["Driver"],
@@ -223,6 +231,7 @@ class Desk:
                 runtimes=sorted(info.get("Runtimes") or {}),
             )
             named = {volume["Name"] for volume in socket.get("/volumes").get("Volumes") or []}
+            docker["holds"] = {"containers": info["Containers"], "images": info["Images"], "volumes": len(named)}
             found["volumes"] = sorted(named & {"ollama", "open-webui"})
             inspected = self._found(socket, "/containers/" + self._wanted["container"] + "/json")
             found["container"] = probe.container(inspected) if inspected else None
@@ -440,6 +449,23 @@ def read(path: str) -> str | None:
             return file.read()
     except OSError:
         return None
+
+
+def head(path: str) -> str:
+    """Return the beginning of a script, nothing of a program: those are large."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(1024).decode() if file.read(2) == b"#!" else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def link(path: str) -> str:
+    """Return where a link leads, even into nothing."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def main() -> None:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``/etc/wsl.conf``, in which a distribution says what WSL runs when it boots."""
+
+from __future__ import annotations
+
+import re
+
+SECTION = re.compile(r"^\s*\[\s*(\w+)\s*\]")
+COMMAND = re.compile(r"^\s*command\s*=\s*(.*?)\s*$", re.IGNORECASE)
+# How people start Docker there by hand.
+STARTS_DOCKER = re.compile(r"\bdockerd\b|\bdocker\s+start\b|\binit\.d/docker\b")
+
+
+def with_boot_command(text: str, command: str) -> str:
+    """Return the file with a command that starts Docker when WSL boots; everything else stays.
+
+    There is room for one line, which a shell runs: a command of somebody else's follows ours, which does not wait. One
+    that starts Docker already is left alone.
+    """
+    lines = text.splitlines()
+    section, last = "", None
+    for number, line in enumerate(lines):
+        found = SECTION.match(line)
+        if found:
+            section = found.group(1).lower()
+        if section != "boot":
+            continue
+        last = number if line.strip() else last
+        there = COMMAND.match(line)
+        if there:
+            theirs = there.group(1).strip('"')
+            if STARTS_DOCKER.search(theirs):
+                return text
+            lines[number] = f"command = {command} {theirs}".rstrip()
+            return "\n".join(lines) + "\n"
+    if last is not None:
+        lines.insert(last + 1, f"command = {command}")
+    else:
+        lines += [*([""] if lines else []), "[boot]", f"command = {command}"]
+    return "\n".join(lines) + "\n"
