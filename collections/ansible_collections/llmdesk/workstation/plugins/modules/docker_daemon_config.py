@@ -117,6 +117,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_daemon import Daemon, DaemonFailure
 
+DEFAULT = "/etc/docker/daemon.json"
 NO_FATE: dict[str, list[str]] = {"survived": [], "started_again": [], "stopped": []}
 # Flags that a scratch copy has to set by itself, with their short names.
 OWN_FLAGS = {
@@ -206,8 +207,8 @@ class Writer:
         there = f"Set {', '.join(keys)} there, and this file is left alone; nothing was changed."
         if os.path.islink(self._path):
             raise Refused(f"{self._path} is a link to {os.path.realpath(self._path)}, so another tool owns it. {there}")
-        read = self._daemon.file()
-        if read and os.path.realpath(read) != os.path.realpath(self._path):
+        read = self._daemon.file() or DEFAULT
+        if apply != "none" and os.path.realpath(read) != os.path.realpath(self._path):
             raise Refused(f"Docker reads its settings from {read} and not from {self._path}. {there}")
         if self._daemon.owner == "nobody" and self._daemon.answers():
             raise Refused(
@@ -380,7 +381,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "config": {"type": "dict", "required": True},
-            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "path": {"type": "path", "default": DEFAULT},
             "backup_dir": {"type": "path"},
             "apply": {"type": "str", "choices": ["auto", "reload", "restart", "none"], "default": "auto"},
             "timeout": {"type": "int", "default": 60},
