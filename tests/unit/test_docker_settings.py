@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_settings import refusal, settings
 
-from tests.unit.test_packaging import COLLECTION
+from tests.unit.test_packaging import COLLECTION, ROOT
 
 DEFAULTS = {
     name.removeprefix("docker_"): value
@@ -56,3 +57,14 @@ def test_ipv6_before_docker_27_needs_a_network_and_a_translation() -> None:
     assert refusal(wanted, "26.1.5") == ""
     assert "docker_ipv6_subnet, such as fd00:" in refusal({"ipv6": True}, "20.10.24+dfsg1")
     assert refusal({"ipv6": True}, "28.5.1") == refusal({"ipv6": True}, None) == refusal({}, "20.10.24") == ""
+
+
+def test_the_example_of_the_page_about_installing_is_one_that_the_role_takes() -> None:
+    (example,) = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    given = {name.removeprefix("docker_"): value for name, value in yaml.safe_load(example).items()}
+    assert set(given) <= set(DEFAULTS)
+    found = settings({**DEFAULTS, **given}, "28.5.1")
+    assert found["log-opts"] == {"max-size": "10m", "max-file": "3"}
+    assert found["debug"] is None

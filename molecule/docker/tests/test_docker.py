@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -64,10 +65,12 @@ def test_a_container_is_reached_and_reaches_others(host: Host, root: str, neighb
         host.run("docker rm --force server")
 
 
-def test_the_settings_of_docker_are_left_as_they_were(host: Host) -> None:
+def test_the_settings_of_docker_are_what_was_asked_for(host: Host) -> None:
     settings = host.file("/etc/docker/daemon.json")
     if "debian-13" in str(host.backend.hostname):
-        assert not settings.exists
+        assert json.loads(settings.content_string) == {"live-restore": True, "log-opts": {"max-size": "10m"}}
+        assert host.check_output("docker info --format '{{.LiveRestoreEnabled}}'") == "true"
+        assert "docker" in host.user("daemon").groups
         return
     assert settings.content_string == '{"max-concurrent-downloads":  2}'
     assert settings.mode == 0o600
