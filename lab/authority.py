@@ -17,12 +17,12 @@ SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 YEAR = datetime.timedelta(days=365)
 
 
-def authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Return the authority's certificate and key, made at the first call and kept in the cache."""
-    certificate_file, key_file = cache.folder("lab") / "ca.crt", cache.folder("lab") / "ca.key"
+def authority(called: str = "llmdesk lab", file: str = "ca") -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Return an authority's certificate and key, made at the first call and kept in the cache."""
+    certificate_file, key_file = cache.folder("lab") / f"{file}.crt", cache.folder("lab") / f"{file}.key"
     if not certificate_file.exists():
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llmdesk lab")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)])
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
         builder = _builder(name, name, key, 10 * YEAR).add_extension(x509.BasicConstraints(True, None), True)
         certificate = builder.add_extension(usage, True).sign(key, hashes.SHA256())

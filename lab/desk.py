@@ -36,6 +36,7 @@ def create(
     systemd: bool = True,
     with_docker: bool = False,
     cached: bool = True,
+    network: str | None = None,
     say: Callable[[str], None],
 ) -> Container:
     """Make and start a desk, or return the one of that name.
@@ -45,6 +46,7 @@ def create(
     :param systemd: whether systemd runs; without it, nothing in the desk can start a service.
     :param with_docker: whether the distribution's Docker Engine is in the root already; bare otherwise.
     :param cached: whether the desk shares the lab's cache of downloads and images, and so has a fast cold start.
+    :param network: the only network that the desk is in, Docker's own when not given.
     :param say: called with a line before anything that takes long.
     """
     client = docker.from_env()
@@ -73,7 +75,8 @@ def create(
         tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
         volumes=volumes,
         environment={"container": "docker", "DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE": "1"},
-        extra_hosts={registry.HOST: known} if known else {},
+        network=network,
+        extra_hosts={registry.HOST: known} if known and not network else {},
     )
     put(container, "/etc/systemd/system/docker.service.d/lab.conf", NESTED_DOCKER)
     if systemd:

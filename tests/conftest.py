@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from docker.models.containers import Container
@@ -61,7 +62,7 @@ def make_desk(docker_engine: None, say: Say) -> Iterator[Callable[..., Container
     """Make desks that go away after the module's last test."""
     with ExitStack() as stack:
 
-        def make(name: str, system: str, **options: bool) -> Container:
+        def make(name: str, system: str, **options: Any) -> Container:
             desk.destroy(name)  # a killed run may have left one
             stack.callback(desk.destroy, name)
             return desk.create(name, system, say=say, **options)

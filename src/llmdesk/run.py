@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,9 @@ GRACE = 10.0
 """Seconds that Ansible has to end its workers and tidy up on the desks before it is killed."""
 
 RUNS_KEPT = 10
+
+_OPENED = re.compile(r"(\w+://)[^\s/@'\"]+@")
+"""User and password in an address, such as a proxy's given by -e."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +183,14 @@ def _verbose(text: str) -> dict[str, Any]:
 
 
 def _forget_environment(status: dict[str, Any], runner_config: Any) -> None:
-    """Rewrite the record of the command without the environment, where proxies and tokens have their passwords."""
+    """Rewrite the record of the command without the environment, where proxies and tokens have their passwords.
+
+    What opens an address goes as well.
+    """
     if status["status"] == "running":
+        command = runner_config.command
         Path(runner_config.artifact_dir, "command").write_text(
-            json.dumps({"command": runner_config.command, "cwd": runner_config.cwd})
+            json.dumps({"command": [_OPENED.sub(r"\1", part) for part in command], "cwd": runner_config.cwd})
         )
 
 

@@ -16,6 +16,12 @@ _REMEDIES = (
     (r"Incorrect su(do)? password", "The password of sudo was not taken. Type the command again."),
     (r"Host key verification failed", "Log in once with 'ssh {host}' and accept its key."),
     (r"Permission denied \(", "See that 'ssh {host}' lets you in without a password."),
+    (
+        r"(?s)^(?!.*desk_proxy).*(cannot be reached|did not answer within|Network is unreachable|Failed to fetch"
+        r"|Temporary failure|Could not (connect|resolve)|Failed to update apt cache)",
+        "Where a proxy is the way out of the network, set desk_proxy; a desk does not use your shell's"
+        " (docs/proxies.md). Then type the same command again: what is done stays done.",
+    ),
 )
 
 
@@ -140,6 +146,10 @@ def ending(outcome: Outcome, changed: int) -> str:
 
 
 def command(arguments: list[str]) -> str:
-    """Return a command as it can be typed, without the values of variables that are named like secrets."""
+    """Return a command as it can be typed, without the values of variables that are named like secrets.
+
+    User and password of an address go too.
+    """
+    arguments = [re.sub(r"(\w+://)[^\s/@'\"]+@", r"\1…@", argument) for argument in arguments]
     hidden = (re.sub(r"""(?i)(\w*(?:password|secret|token)\w*["']?\s*[=:]\s*)[^\s,}]+""", r"\1…", a) for a in arguments)
     return shlex.join(hidden)

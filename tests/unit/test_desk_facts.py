@@ -43,6 +43,9 @@ class Machine:
             "state_dir": "/var/lib/llmdesk",
             "config_dir": "/etc/llmdesk",
             "cache_dir": "/var/cache/llmdesk",
+            "proxy": None,
+            "proxy_credentials": None,
+            "certificates": [],
             "gpu_timeout": 5,
             "page_wait": 0,
         }
@@ -538,6 +541,7 @@ def test_what_earlier_runs_recorded(machine: Machine) -> None:
         "models": {"llama3.2:3b": {"model": "smollm2:135m"}},
         "settings": None,
         "people": None,
+        "network": None,
         "proof": None,
     }
     assert len(desk["unknown"]) == 1

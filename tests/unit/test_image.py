@@ -237,8 +237,8 @@ def test_a_stage_that_fails_ends_the_others(docker: Docker, tmp_path: Path) -> N
 case "$*" in
 "image inspect llmdesk/build-root"*) exit 0 ;;
 "image inspect"*) exit 1 ;;
-*build-page.sh) echo "ERROR: No matching distribution"; exit 1 ;;
-*build-tools.sh) read -r _ < {tmp_path}/killed ;;
+*build-page.sh*) echo "ERROR: No matching distribution"; exit 1 ;;
+*build-tools.sh*) read -r _ < {tmp_path}/killed ;;
 "kill llmdesk-build-tools") echo > {tmp_path}/killed ;;
 esac"""
     )
@@ -270,6 +270,8 @@ def image(sources: list[dict[str, Any]], check_mode: bool = False, **more: Any) 
         "sources": sources,
         "cache_dir": "/nonexistent",
         "timeout_connect": 5.0,
+        "proxy": None,
+        "proxy_credentials": None,
         "recipe": None,
         "progress_file": None,
         **more,

@@ -38,8 +38,11 @@ _value:
   type: dict
 """
 
+import os
+import platform
 from typing import Any
 
+from ansible_collections.llmdesk.workstation.plugins.module_utils.network import shell_proxy
 from ansible_collections.llmdesk.workstation.plugins.module_utils.report import desk_report
 
 
@@ -53,4 +56,6 @@ class FilterModule:
 
 def report(desk: dict[str, Any], chat: dict[str, Any] | None = None, email: str = "admin@localhost") -> dict[str, Any]:
     """Return the report of one desk; see the module it comes from."""
-    return desk_report(desk, chat or {}, email)
+    said = desk_report(desk, chat or {}, email)
+    hint = shell_proxy(desk, dict(os.environ), platform.node())
+    return dict(said, warnings=[*said["warnings"], *filter(None, [hint])])

@@ -20,7 +20,8 @@ options:
     description: The part of the desk.
     type: str
     required: true
-    choices: [docker, nvidia_runtime, image, account, container, models, settings, people, verify]
+    choices:
+      [network, docker, docker_proxy, nvidia_runtime, image, account, container, models, settings, people, verify]
   wanted:
     description: What is wanted of that part; the roles' own variables show what each takes.
     type: dict
@@ -46,12 +47,16 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     docker_packages,
     model_plan,
+    network,
     people_plan,
     wsl_conf,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils import plan as plans
+from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import with_mirrors
 
 PARTS = {
+    "network": network.network_plan,
+    "docker_proxy": network.docker_proxy_plan,
     "docker": plans.docker_plan,
     "nvidia_runtime": plans.nvidia_plan,
     "image": plans.image_plan,
@@ -79,6 +84,7 @@ class FilterModule:
             "docker_present": docker_packages.present,
             "docker_conflict": docker_packages.conflict,
             "docker_wsl_conf": wsl_conf.with_boot_command,
+            "image_sources": with_mirrors,
             "models_by_size": model_plan.by_size,
             "models_record": model_plan.models_record,
         }

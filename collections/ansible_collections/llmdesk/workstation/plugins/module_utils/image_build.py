@@ -8,10 +8,12 @@ under the recipe's hash, is believed only when it is complete, and carries on wh
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -32,6 +34,16 @@ STEP = re.compile(r"\[(\d+)/(\d+)\]")  # ninja's own count
 
 class BuildFailed(Exception):
     """A stage failed; the sentence names it, its last words and its log."""
+
+
+def handed_on(environment: dict[str, str]) -> str:
+    """Return what the stages are handed of an environment, as a shell's script.
+
+    They read it from their standard input: a proxy or an index may have a password, which would stand in the command
+    line and, since a stage is committed, in the image.
+    """
+    settings = {name: value for name, value in environment.items() if HANDED_ON.match(name)}
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(settings.items())) + ":\n"
 
 
 def cpu_flags(flags: list[str], machine: str) -> list[str]:
@@ -197,17 +209,21 @@ class Build:
         for path in (SYSTEM_BUNDLE, PIP_CONF):
             if os.path.exists(path):
                 command += ["--volume", f"{path}:{path}:ro"]
-        settings = {name: value for name, value in os.environ.items() if HANDED_ON.match(name)}
-        settings.update(PIP_CERT=SYSTEM_BUNDLE, SSL_CERT_FILE=SYSTEM_BUNDLE, DEBIAN_FRONTEND="noninteractive")
+        settings = {"PIP_CERT": SYSTEM_BUNDLE, "SSL_CERT_FILE": SYSTEM_BUNDLE, "DEBIAN_FRONTEND": "noninteractive"}
         for key, value in sorted(settings.items()):
             command += ["--env", f"{key}={value}"]
+        script = f". /dev/stdin && exec sh /recipe/build-{stage}.sh < /dev/null"
         with open(self._log(stage), "wb") as log:
-            return subprocess.Popen(
-                [*command, *more, image, "sh", f"/recipe/build-{stage}.sh"],
-                stdin=subprocess.DEVNULL,
+            process = subprocess.Popen(
+                [*command, *more, "--interactive", image, "sh", "-c", script],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as standard_input:
+            standard_input.write(handed_on(dict(os.environ)).encode())
+        return process
 
     def _await(self, running: dict[str, subprocess.Popen[bytes]], until: str | None = None) -> None:
         """Wait for every stage, or for one of them, and tell meanwhile what they do."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+GHCR = "ghcr.io"
 DOCKER_HUB = "registry-1.docker.io"
 
 
@@ -25,6 +26,22 @@ def split_tag(reference: str) -> tuple[str, str]:
         return name, digest
     name, colon, tag = reference.rpartition(":")
     return (name, tag) if colon and "/" not in tag else (reference, "latest")
+
+
+def with_mirrors(sources: list[dict[str, Any]], mirrors: list[str]) -> list[dict[str, Any]]:
+    """Return the sources with each mirror in ghcr.io's place, in the order in which they are tried.
+
+    :param mirrors: prefixes such as ``mirror.example.com/ghcr``. ghcr.io itself is tried first unless it is among them.
+    """
+    prefixes = [re.sub(r"^\w+://", "", mirror).rstrip("/") for mirror in mirrors]
+    prefixes = prefixes if GHCR in prefixes else [GHCR, *prefixes]
+    found: list[dict[str, Any]] = []
+    for source in sources:
+        reference = source.get("registry") or ""
+        here = registry_host(reference) == GHCR
+        more = [{**source, "registry": prefix + reference[len(GHCR) :]} for prefix in prefixes] if here else [source]
+        found += [entry for entry in more if entry not in found]
+    return found
 
 
 def spelled(source: dict[str, Any]) -> str:

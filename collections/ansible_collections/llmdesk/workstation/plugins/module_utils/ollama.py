@@ -62,6 +62,7 @@ class OllamaTransient(OllamaError):
 
 # What Ollama says, the reason that it stands for, and whether it is worth another try. The first that fits counts.
 MEANINGS = (
+    ("Proxy Authentication Required", "unreachable", False),
     ("file does not exist", "not_found", False),
     ("requires a newer version", "too_old", False),
     ("no space left on device", "disk_full", False),

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from ansible_collections.llmdesk.workstation.plugins.module_utils import model_manifest, model_name
+from ansible_collections.llmdesk.workstation.plugins.module_utils import model_manifest, model_name, network
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest import Manifest
 
 LONGEST = 4 * 1024 * 1024  # No manifest is longer; a page of a captive portal might be.
@@ -100,6 +100,8 @@ def _token(challenge: str, host: str, timeout: float) -> str:
 
 
 def _refusal(error: urllib.error.HTTPError, host: str, name: str) -> RegistryError:
+    if error.code == 407:
+        return RegistryError(network.refused("407", *network.in_use()) or f"a proxy refuses {host}", "unreachable")
     if error.code == 404:
         return RegistryError(f"{host} has no such model; its tags stand at {model_name.tags(name)}", "not_found")
     if error.code in (401, 403):
@@ -156,6 +158,9 @@ def _unreachable(error: BaseException, host: str, timeout: float) -> BaseExcepti
             f"({cause.verify_message}). Add the authority's certificate to the system's",
             "unreachable",
         )
+    refused = network.refused(str(cause), *network.in_use())
+    if refused:
+        return RegistryError(refused, "unreachable")
     # Who has answered and broken off may answer again.
     again = 1.0 if isinstance(cause, (ConnectionResetError, http.client.HTTPException)) else None
     return RegistryError(f"{host} cannot be reached: {getattr(cause, 'strerror', None) or cause}", "unreachable", again)

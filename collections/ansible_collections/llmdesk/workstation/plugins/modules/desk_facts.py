@@ -39,6 +39,30 @@ options:
     description: Folder of the cache; its free space is reported.
     type: path
     default: /var/cache/llmdesk
+  proxy:
+    description:
+      - The proxy that is wanted here, without user and password. What stands is compared with it on the desk, so that
+        no password has to be shown.
+    type: dict
+    suboptions:
+      http:
+        description: Address for plain traffic.
+        type: str
+      https:
+        description: Address for TLS.
+        type: str
+      no_proxy:
+        description: Hosts, domains and networks that are reached without it.
+        type: list
+        elements: str
+  proxy_credentials:
+    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
+    type: dict
+  certificates:
+    description: The sha256 of every authority's certificate that is wanted here beside the system's own.
+    type: list
+    elements: str
+    default: []
   gpu_timeout:
     description: Seconds that nvidia-smi may take.
     type: float
@@ -76,6 +100,7 @@ desk:
     schema: 1
     system: {distribution: debian, version: "12", codename: bookworm, family: debian, virtualisation: none}
     service_manager: systemd
+    network: {state: none, revision: null, proxy: null, certificates: []}
     docker: {state: running, version: 26.1.5}
     ollama: {state: answers, version: 0.32.15, models: []}
     page: {state: ready, onboarding: false}
@@ -98,7 +123,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import probe
+from ansible_collections.llmdesk.workstation.plugins.module_utils import network, probe
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerDenied,
     DockerFailure,
@@ -107,6 +132,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket 
 )
 
 DAEMON_JSON = "/etc/docker/daemon.json"
+RECORDS = ("account", "image", "models", "settings", "people", "network", "proof")
 NVIDIA_SMI = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
 
 
@@ -158,6 +184,7 @@ class Desk:
             },
             "cpu": dict(cpu, flags=[flag for flag in cpu["flags"] if flag in probe.INTERESTING_CPU_FLAGS]),
             "memory": probe.memory(read("/proc/meminfo") or ""),
+            "network": self._network,
             "disk": self._disks(docker["docker"]["root"]),
             "gpus": gpus,
             "gpu": gpu,
@@ -179,7 +206,14 @@ class Desk:
 
     @property
     def _record(self) -> dict[str, Any]:
-        return {part: self._recorded(part) for part in ("account", "image", "models", "settings", "people", "proof")}
+        return {part: self._recorded(part) for part in RECORDS}
+
+    @property
+    def _network(self) -> dict[str, Any]:
+        kept = read(os.path.join(self._wanted["config_dir"], network.STATE))
+        wanted = {"credentials": self._wanted["proxy_credentials"]}
+        wanted.update((name, self._wanted[name]) for name in ("proxy", "certificates"))
+        return dict(network.standing(kept, wanted, read), bundle=network.bundle(os.path.exists))
 
     def _recorded(self, part: str) -> Any:
         path = os.path.join(self._wanted["state_dir"], part + ".json")
@@ -207,6 +241,7 @@ class Desk:
             "root": "/var/lib/docker",
             "daemon_json": dict(probe.daemon_json(read(DAEMON_JSON)), path=DAEMON_JSON),
             "runtimes": [],
+            "proxy": {"http": "", "https": ""},
             "cdi": sorted({name for path in cdi_specifications() for name in probe.cdi_devices(read(path) or "")}),
             "error": None,
         }
@@ -229,6 +264,7 @@ class Desk:
                 storage_driver=info["Driver"],
                 root=info["DockerRootDir"],
                 runtimes=sorted(info.get("Runtimes") or {}),
+                proxy={kind: network.redacted(info.get(f"{kind.title()}Proxy") or "") for kind in network.KINDS},
             )
             named = {volume["Name"] for volume in socket.get("/volumes").get("Volumes") or []}
             docker["holds"] = {"containers": info["Containers"], "images": info["Images"], "volumes": len(named)}
@@ -477,6 +513,8 @@ def main() -> None:
             "state_dir": {"type": "path", "default": "/var/lib/llmdesk"},
             "config_dir": {"type": "path", "default": "/etc/llmdesk"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
+            **network.ARGUMENTS,
+            "certificates": {"type": "list", "elements": "str", "default": []},
             "gpu_timeout": {"type": "float", "default": 2},
             "page_wait": {"type": "float", "default": 0},
         },

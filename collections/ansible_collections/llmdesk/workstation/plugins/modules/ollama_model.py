@@ -170,6 +170,23 @@ options:
     description: How often in a row a pull that brings nothing is resumed before the next source is tried.
     type: int
     default: 3
+  proxy:
+    description: The proxy that the desk goes through, without user and password.
+    type: dict
+    suboptions:
+      http:
+        description: Address for plain traffic.
+        type: str
+      https:
+        description: Address for TLS.
+        type: str
+      no_proxy:
+        description: Hosts, domains and networks that are reached without it.
+        type: list
+        elements: str
+  proxy_credentials:
+    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
+    type: dict
   progress_file:
     description: Where the module writes how far it is. Set by the action plugin.
     type: path
@@ -290,7 +307,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import model_definition, model_state
+from ansible_collections.llmdesk.workstation.plugins.module_utils import model_definition, model_state, network
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import DockerFailure, DockerSocket
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_bringer import (
@@ -651,11 +668,13 @@ def main() -> None:
             "timeout_connect": {"type": "float", "default": 5},
             "stall_timeout": {"type": "float", "default": 20},
             "retries": {"type": "int", "default": 3},
+            **network.ARGUMENTS,
             "progress_file": {"type": "path"},
         },
         required_if=[("transport", "container", ["container"])],
         supports_check_mode=True,
     )
+    network.use(module.params["proxy"], module.params["proxy_credentials"])
     name, tried = module.params["name"], []
     try:
         model = Model(module)

@@ -9,6 +9,7 @@ short_description: The image of an Open WebUI desk, from the first source that h
 description:
   - Tries the sources in order, a registry, an archive, a build on the spot, and says why those before were not used.
   - A registry that does not answer costs five seconds.
+  - A digest makes a mirror usable that nobody trusts. What comes otherwise is refused, and the next source is tried.
   - The build needs only package registries. It makes Open WebUI from PyPI, the current Ollama from Go's module proxy
     and the llama.cpp that it pins, keeps everything in the cache folder, and carries on where a killed run broke off.
 version_added: 0.1.0
@@ -24,6 +25,9 @@ options:
       registry:
         description: A reference that a registry serves.
         type: str
+      digest:
+        description: The digest that the reference has to have, as C(sha256:) and 64 hex digits.
+        type: str
       archive:
         description: A file on the desk, made by C(docker save).
         type: path
@@ -38,6 +42,23 @@ options:
     description: Seconds that a registry may take to answer.
     type: float
     default: 5
+  proxy:
+    description: The proxy that the desk goes through, without user and password.
+    type: dict
+    suboptions:
+      http:
+        description: Address for plain traffic.
+        type: str
+      https:
+        description: Address for TLS.
+        type: str
+      no_proxy:
+        description: Hosts, domains and networks that are reached without it.
+        type: list
+        elements: str
+  proxy_credentials:
+    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
+    type: dict
   recipe:
     description: Folder of the build's files. Set by the action plugin.
     type: path
@@ -58,6 +79,8 @@ EXAMPLES = r"""
   llmdesk.workstation.open_webui_image:
     sources:
       - registry: ghcr.io/open-webui/open-webui:ollama
+      - registry: mirror.example.com/open-webui/open-webui:ollama
+        digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
       - archive: /srv/open-webui.tar
       - build: true
 """
@@ -87,15 +110,20 @@ tried:
   elements: dict
 """
 
+import hashlib
+import http.client
 import os
 import platform
 import re
-import socket
-import threading
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmdesk.workstation.plugins.module_utils import network
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerError,
     DockerFailure,
@@ -118,6 +146,13 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.progress impor
 
 BLOCK = 1024 * 1024
 STALL = 120.0  # seconds that Docker may be silent during a pull
+LONGEST = 4 * 1024 * 1024  # No manifest is longer; a page of a captive portal might be.
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
 
 
 class SourceFailed(Exception):
@@ -131,6 +166,9 @@ class Image:
         self._wanted: dict[str, Any] = module.params
         self._check_mode: bool = module.check_mode
         self._docker = DockerSocket(timeout=60.0)
+        self._proxy: dict[str, Any] = module.params["proxy"] or {}
+        self._credentials: dict[str, str] = module.params["proxy_credentials"] or {}
+        network.use(self._proxy, self._credentials)
         self._progress = Progress(module.params["progress_file"])
         self.tried: list[dict[str, str]] = []
 
@@ -164,13 +202,35 @@ class Image:
     def _bring(self, source: dict[str, Any]) -> str:
         """Bring the image from one source and return its reference."""
         if source.get("registry"):
-            return self._pull(source["registry"])
+            reach = self._reach(registry_host(source["registry"]))
+            try:
+                if source.get("digest"):
+                    return self._pull_pinned(reach, source["registry"], source["digest"])
+                return self._pull(source["registry"])
+            except (SourceFailed, DockerFailure) as error:
+                raise SourceFailed(network.blame(self._proxy, self._credentials, str(error))) from error
         if source.get("archive"):
             return self._load(source["archive"])
         return self._build()
 
+    def _pull_pinned(self, reach: urllib.request.OpenerDirector | None, reference: str, digest: str) -> str:
+        """Pull by the digest, which Docker holds every byte to, and give the image its name."""
+        name, tag = split_tag(reference)
+        try:
+            self._pull(f"{name}@{digest}")
+        except (SourceFailed, DockerFailure) as error:
+            served = self._served(reach, reference) if reach else ""
+            if served and served != digest:
+                raise SourceFailed(
+                    f"it serves the digest {served} under that name, and {digest} is pinned; nothing of it was kept"
+                ) from error
+            raise
+        if ":" in tag:  # The reference names a digest itself.
+            return f"{name}@{digest}"
+        self._docker.post(f"/images/{name}@{digest}/tag?repo={name}&tag={tag}")
+        return reference
+
     def _pull(self, reference: str) -> str:
-        self._reach(registry_host(reference))
         name, tag = split_tag(reference)
         layers: dict[str, tuple[int, int]] = {}
         for line in self._docker.stream("POST", f"/images/create?fromImage={name}&tag={tag}", timeout=STALL):
@@ -187,32 +247,74 @@ class Image:
             self._progress.report(reference, completed, total, detail="unpacking" if unpacking else "")
         return reference
 
-    def _reach(self, host: str) -> None:
-        """Ask whether a registry can be reached at all: Docker itself would try for minutes.
+    def _reach(self, host: str) -> urllib.request.OpenerDirector | None:
+        """Ask whether a registry answers at all, on the way that Docker goes: Docker itself would try for minutes.
 
-        Where Docker goes through a proxy, that is the proxy's business.
+        Only that it lives is asked, so its certificate is Docker's business.
+
+        :returns: what asks it more; None where nothing can be said from here.
+        :raises SourceFailed: it does not.
         """
-        info = self._docker.get("/info")
-        if info.get("HttpsProxy") or host == DOCKER_HUB:
-            return
-        address, _colon, port = host.partition(":")
-        answer: list[str] = []
+        if host == DOCKER_HUB:
+            return None
+        through = self._docker_proxy(host)
+        if through is None:
+            return None
+        proxies = {"https": through} if through else {}
+        trusting = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), trusting)
+        seconds = self._wanted["timeout_connect"]
 
-        def connect() -> None:
+        def ask() -> str:
             try:
-                socket.create_connection((address, int(port or 443)), self._wanted["timeout_connect"]).close()
-                answer.append("")
-            except OSError as error:
-                answer.append(str(error.strerror or error))
+                opener.open(f"https://{host}/v2/", timeout=seconds).close()
+            except urllib.error.HTTPError as error:
+                return f"it answers with HTTP {error.code}" if error.code in (502, 503, 504) else ""
+            except http.client.HTTPException as error:
+                return f"it does not answer as a registry does ({type(error).__name__})"
+            except urllib.error.URLError as error:
+                # One without TLS, which Docker may have been told of.
+                if isinstance(error.reason, ssl.SSLError):
+                    return ""
+                if isinstance(error.reason, OSError):
+                    raise error.reason from error
+                return str(error.reason)
+            return ""
 
-        # A name server may be silent for longer than any time-out of a socket.
-        thread = threading.Thread(target=connect, daemon=True)
-        thread.start()
-        thread.join(self._wanted["timeout_connect"])
-        if not answer:
-            raise SourceFailed(f"{host} did not answer within {self._wanted['timeout_connect']:g} s")
-        if answer[0]:
-            raise SourceFailed(f"{host} cannot be reached: {answer[0]}")
+        said = network.in_time(ask, seconds * 1.5)
+        way = f" through the proxy {urlsplit(through).netloc.split('@')[-1]}" if through else ""
+        if said is None or "timed out" in said:
+            raise SourceFailed(f"{host} did not answer{way} within {seconds:g} s")
+        if said:
+            refusal = network.refused(said, network.redacted(through), "https" in self._credentials)
+            raise SourceFailed(refusal or f"{host} cannot be reached{way}: {said}")
+        return opener
+
+    def _docker_proxy(self, host: str) -> str | None:
+        """Return the proxy that Docker goes through to a host, empty for none; None for one that only it knows."""
+        info = self._docker.get("/info")
+        through = network.redacted(info.get("HttpsProxy") or "")
+        if not through or urllib.request.proxy_bypass_environment(  # type: ignore[attr-defined]
+            host, {"no": info.get("NoProxy") or ""}
+        ):
+            return ""
+        own = network.address(self._proxy, self._credentials, "https")
+        return own if network.same_host(own, through) else None
+
+    def _served(self, opener: urllib.request.OpenerDirector, reference: str) -> str:
+        """Return the digest that a registry has under a name, empty where it does not say."""
+        name, tag = split_tag(reference)
+        host, _slash, repository = name.partition("/")
+        request = urllib.request.Request(
+            f"https://{host}/v2/{repository}/manifests/{tag}", headers={"Accept": ", ".join(MANIFESTS)}
+        )
+
+        def ask() -> str:
+            with opener.open(request, timeout=self._wanted["timeout_connect"]) as answer:
+                return "sha256:" + hashlib.sha256(answer.read(LONGEST)).hexdigest()
+
+        said = network.in_time(ask, self._wanted["timeout_connect"] * 2) or ""
+        return said if said.startswith("sha256:") else ""
 
     def _load(self, path: str) -> str:
         size = os.path.getsize(path)
@@ -256,12 +358,19 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {"registry": {"type": "str"}, "archive": {"type": "path"}, "build": {"type": "bool"}},
+                "options": {
+                    "registry": {"type": "str"},
+                    "digest": {"type": "str"},
+                    "archive": {"type": "path"},
+                    "build": {"type": "bool"},
+                },
                 "mutually_exclusive": [("registry", "archive", "build")],
                 "required_one_of": [("registry", "archive", "build")],
+                "required_by": {"digest": "registry"},
             },
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
             "timeout_connect": {"type": "float", "default": 5},
+            **network.ARGUMENTS,
             "recipe": {"type": "path"},
             "progress_file": {"type": "path"},
         },
@@ -272,8 +381,9 @@ def main() -> None:
         module.exit_json(**image.ensure())
     except (SourceFailed, Cancelled) as error:
         module.fail_json(
-            msg=f"No source has the image. {error}. Free the network, or bring an archive made by 'docker save' on "
-            "another machine: './llmdesk up --image FILE'.",
+            msg=f"No source has the image. {error}. Free the network; set desk_proxy where a proxy is the way out, or "
+            "open_webui_image_mirrors where this network has a mirror (docs/proxies.md); or bring an archive made by "
+            "'docker save' on another machine: './llmdesk up --image FILE'.",
             tried=image.tried,
         )
     except DockerFailure as error:
