@@ -43,10 +43,13 @@ access_log stdio:/var/log/squid/access.log squid
 cache deny all
 shutdown_lifetime 0 seconds
 """
-START = f"""
+PEOPLE = f"""
 printf '{USER}:%s\\n' "$(openssl passwd -apr1 -stdin < /password)" > /people
+chown proxy: /people
+"""
+START = f"""{PEOPLE}
 /usr/lib/squid/security_file_certgen -c -s /var/spool/squid/certificates -M 4MB > /dev/null
-chown -R proxy: /var/spool/squid /people
+chown -R proxy: /var/spool/squid
 exec squid -N -f /squid.conf
 """
 
@@ -61,7 +64,11 @@ def up(password: str, say: Callable[[str], None]) -> Container:
     client = docker.from_env()
     tag = roots.image("debian-12", PACKAGES, say)
     say("starting the proxy")
-    known = {registry.HOST: registry.address(), models.HOST: models.address()}
+    known = {
+        registry.HOST: registry.address(),
+        registry.MIRROR_HOST: registry.address(registry.MIRROR),
+        models.HOST: models.address(),
+    }
     container = client.containers.create(
         tag,
         ["sh", "-c", START],
@@ -83,6 +90,13 @@ def up(password: str, say: Callable[[str], None]) -> Container:
     desk.run(container, f"timeout 30 sh -c 'until curl -so /dev/null 127.0.0.1:{OPEN}; do sleep 0.1; done'")
     container.reload()
     return container
+
+
+def change(password: str) -> None:
+    """Let nobody in any more but with another password."""
+    container = docker.from_env().containers.get(NAME)
+    desk.put(container, "/password", password.encode(), 0o600)
+    desk.run(container, PEOPLE + "kill -HUP $(pidof squid)")
 
 
 def down() -> None:

@@ -16,6 +16,8 @@ from lab import authority, roots
 
 HOST = "ghcr.lab.test"
 NAME = "llmdesk-lab-registry"
+MIRROR_HOST = "mirror.lab.test"
+MIRROR = "llmdesk-lab-mirror"
 REFERENCE = f"{HOST}/open-webui/open-webui:ollama"
 
 # One server over one store, twice: with TLS for desks, and plain on this machine's loopback, where Docker pushes
@@ -39,6 +41,11 @@ http:
 def up(say: Callable[[str], None]) -> Container:
     """Start the registry, or return the one that runs."""
     return serve(NAME, HOST, START, {"/etc/docker/registry/config.yml": CONFIG}, say)
+
+
+def mirror(say: Callable[[str], None]) -> Container:
+    """Start another registry, which may have the same or something else, or return the one that runs."""
+    return serve(MIRROR, MIRROR_HOST, START, {"/etc/docker/registry/config.yml": CONFIG}, say)
 
 
 def serve(name: str, host: str, start: str, files: dict[str, bytes], say: Callable[[str], None]) -> Container:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -529,6 +530,27 @@ def test_whose_a_port_is(machine: Machine, container: str | None, ours: bool) ->
 def test_the_owner_of_a_port_may_be_hidden(machine: Machine) -> None:
     machine.wanted.update(port=8080)
     assert machine.look()["ports"]["8080"] == {"owner": "another process", "ours": False}
+
+
+def test_the_network_is_compared_here_and_no_password_is_told(machine: Machine) -> None:
+    assert machine.look()["network"]["state"] == "none"
+    note = {
+        "revision": "r1",
+        "wanted": {"proxy": {"https": "http://p:1"}, "credentials": {"https": "u:Sesame"}, "certificates": []},
+        "files": {"/etc/llmdesk/docker.env": {"sha256": sha256(b"x").hexdigest(), "block": None}},
+        "complete": True,
+    }
+    machine.has("/etc/llmdesk/network.json", json.dumps(note))
+    machine.has("/etc/llmdesk/docker.env", "x")
+    machine.has("/etc/ssl/certs/ca-certificates.crt")
+    machine.wanted.update(proxy={"http": None, "https": "http://p:1", "no_proxy": None})
+    machine.wanted["proxy_credentials"] = {"https": "u:Sesame"}
+    found = machine.look()["network"]
+    assert (found["state"], found["revision"], found["credentials"]) == ("right", "r1", True)
+    assert found["bundle"] == "/etc/ssl/certs/ca-certificates.crt"
+    assert "Sesame" not in json.dumps(found)
+    machine.has("/etc/llmdesk/docker.env", "somebody else's")
+    assert machine.look()["network"]["reason"] == "/etc/llmdesk/docker.env is not as it was written"
 
 
 def test_what_earlier_runs_recorded(machine: Machine) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source i
     registry_host,
     spelled,
     split_tag,
+    with_mirrors,
 )
 from ansible_collections.llmdesk.workstation.plugins.modules.open_webui_image import Image, SourceFailed
 
@@ -93,6 +95,34 @@ def test_the_digest_by_which_a_registry_knows_an_image(reference: str, digest: s
     inspected = json.loads((FIXTURES / "docker" / "image.json").read_text())
     assert registry_digest(inspected, reference) == digest
     assert registry_digest({"RepoDigests": None}, reference) is None
+
+
+MIRROR = "mirror.example.com/ghcr"
+MIRRORED = f"{MIRROR}/open-webui/open-webui:ollama"
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "order"),
+    [
+        ([], [UPSTREAM]),
+        ([MIRROR], [UPSTREAM, MIRRORED]),
+        ([f"https://{MIRROR}/"], [UPSTREAM, MIRRORED]),
+        ([MIRROR, "ghcr.io"], [MIRRORED, UPSTREAM]),
+        ([MIRROR, "b.example.com"], [UPSTREAM, MIRRORED, "b.example.com/open-webui/open-webui:ollama"]),
+    ],
+)
+def test_mirrors_take_the_place_of_ghcr(mirrors: list[str], order: list[str]) -> None:
+    found = with_mirrors([{"registry": UPSTREAM, "digest": "sha256:1"}, {"build": True}], mirrors)
+    assert found == [*({"registry": name, "digest": "sha256:1"} for name in order), {"build": True}]
+
+
+def test_mirrors_are_of_ghcr_alone_and_named_once() -> None:
+    other = [{"registry": "own.example.com/x:1"}, {"archive": "/a.tar"}]
+    assert with_mirrors(other, [MIRROR]) == other
+    assert with_mirrors([{"registry": UPSTREAM}, {"registry": MIRRORED}], [MIRROR]) == [
+        {"registry": UPSTREAM},
+        {"registry": MIRRORED},
+    ]
 
 
 # --- What one made on the spot is made of ---------------------------------------------------------------------------
@@ -279,6 +309,12 @@ def image(sources: list[dict[str, Any]], check_mode: bool = False, **more: Any) 
     return Image(SimpleNamespace(params=wanted, check_mode=check_mode))
 
 
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module sets proxies in its environment, which here is everybody's."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
 @pytest.fixture
 def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "_reach", lambda _self, _host: None)
@@ -353,6 +389,87 @@ def test_a_file_that_is_no_image(engine: UnixSocket, tmp_path: Path, reply: Repl
     engine.answers["POST /images/load?quiet=1"] = reply
     with pytest.raises(SourceFailed, match=r"image\.tar is no image made by 'docker save'"):
         image([{"archive": str(tmp_path / "image.tar")}]).ensure()
+
+
+PINNED = "sha256:" + "1b" * 32
+OTHER = "sha256:" + "0c" * 32
+PULL_PINNED = f"POST /images/create?fromImage=ghcr.io/open-webui/open-webui&tag={PINNED}"
+NOT_FOUND = Reply(lines=('{"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}\r\n',))
+
+
+def test_a_pinned_image_is_pulled_by_its_digest_and_named(engine: UnixSocket, reachable: None) -> None:
+    named = f"POST /images/ghcr.io/open-webui/open-webui@{PINNED}/tag?repo=ghcr.io/open-webui/open-webui&tag=ollama"
+    engine.answers.update({PULL_PINNED: PULLED, named: Reply(201)})
+    result = image([{"registry": UPSTREAM, "digest": PINNED}]).ensure()
+    assert result["image"]["reference"] == UPSTREAM
+    assert [key for key, _body in engine.asked if key.startswith("POST")] == [PULL_PINNED, named]
+
+
+@pytest.mark.parametrize(
+    ("served", "words"),
+    [
+        (OTHER, f"it serves the digest {OTHER} under that name, and {PINNED} is pinned; nothing of it was kept"),
+        (PINNED, "manifest unknown"),
+        ("", "manifest unknown"),
+    ],
+)
+def test_a_mirror_that_serves_another_digest(
+    engine: UnixSocket, monkeypatch: pytest.MonkeyPatch, served: str, words: str
+) -> None:
+    monkeypatch.setattr(Image, "_reach", lambda _self, _host: object())
+    monkeypatch.setattr(Image, "_served", lambda _self, _reach, _reference: served)
+    engine.answers.update({PULL_PINNED: NOT_FOUND, PULL: PULLED})
+    result = image([{"registry": UPSTREAM, "digest": PINNED}, {"registry": UPSTREAM}]).ensure()
+    assert result["tried"] == [{"source": UPSTREAM, "error": words}]
+
+
+def test_a_refusal_of_dockers_proxy_is_told_without_its_password(engine: UnixSocket, reachable: None) -> None:
+    said = "Get https://ghcr.io/v2/: Proxy Authentication Required"
+    engine.answers[PULL] = Reply(lines=(json.dumps({"error": said}) + "\r\n",))
+    proxy = {"http": "http://proxy:3128", "https": "http://proxy:3128", "no_proxy": []}
+    wanted = image([{"registry": UPSTREAM}], proxy=proxy, proxy_credentials={"https": "desk:Sesame"})
+    with pytest.raises(SourceFailed, match="the proxy proxy:3128 does not take the user and the password"):
+        wanted.ensure()
+
+
+def test_a_registry_is_asked_through_dockers_proxy(engine: UnixSocket) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        heard: list[bytes] = []
+
+        def serve() -> None:
+            client, _address = server.accept()
+            with client:
+                heard.append(client.recv(4096))
+                client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        engine.answers["GET /info"] = as_json({"HttpsProxy": address.replace("//", "//xxxxx:xxxxx@"), "NoProxy": ""})
+        proxy = {"http": address, "https": address, "no_proxy": []}
+        wanted = image([], proxy=proxy, proxy_credentials={"https": "desk:Sesame"})
+        with pytest.raises(
+            SourceFailed, match=r"hub.lab.test cannot be reached through the proxy 127\.0.*403"
+        ) as failed:
+            wanted._reach("hub.lab.test")
+    assert "Sesame" not in str(failed.value)
+    assert heard[0].startswith(b"CONNECT hub.lab.test:443")
+    assert b"Proxy-Authorization: Basic" in heard[0]
+
+
+def test_a_host_that_docker_reaches_without_its_proxy_is_asked_without_it(engine: UnixSocket) -> None:
+    engine.answers["GET /info"] = as_json({"HttpsProxy": "http://proxy.example.com:3128", "NoProxy": "127.0.0.1"})
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(SourceFailed, match=f"{host} cannot be reached: Connection refused"):
+        image([])._reach(host)
+
+
+def test_a_registry_that_says_nothing_costs_its_time_and_no_more(engine: UnixSocket) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SourceFailed, match=f"{host} did not answer within 0.2 s"):
+            image([], timeout_connect=0.2)._reach(host)
 
 
 def test_without_a_recipe_nothing_is_built(engine: UnixSocket) -> None:

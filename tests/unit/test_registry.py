@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from email.message import Message
 from io import BytesIO
@@ -168,3 +169,24 @@ def test_what_is_no_manifest(body: bytes) -> None:
 def test_a_blob_that_is_named_twice_is_counted_once() -> None:
     layer: dict[str, Any] = {"digest": "sha256:" + "a" * 64, "size": 7}
     assert model_manifest.parse(json.dumps({"layers": [layer, layer]}).encode()).size == 7
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_a_proxy_that_wants_a_password_is_named_without_it(insecure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def serve() -> None:
+            client, _address = proxy.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        host = f"127.0.0.1:{proxy.getsockname()[1]}"
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://desk:Sesame@{host}")
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setattr(urllib.request, "_opener", None)  # Python's own, which keeps the first environment.
+        with pytest.raises(RegistryError, match=f"the proxy {host} does not take the user and the password") as raised:
+            registry.manifest("hub.lab.test/library/tiny:1", 2, insecure=insecure)
+    assert (raised.value.reason, "Sesame" in str(raised.value)) == ("unreachable", False)

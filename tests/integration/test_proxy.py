@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Desks whose only way out is a company's proxy: open, with a password, or re-signing TLS; and mirrors that lie.
+
+The proxy is a real squid, the desks are whole machines with a Docker of their own, and nothing else leads out of their
+network.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+from docker.models.containers import Container
+
+from lab import desk, models, proxy, registry
+from lab.engine import REPOSITORY
+from tests.integration.rig import THERE, TINY
+
+PASSWORD = "Sesame@home/1:" + "x" * 8
+OTHER = "Mellon%2&" + "y" * 8
+WATCH = "while :; do cat /proc/[0-9]*/cmdline >> /watched 2>/dev/null; sleep 0.1; done"
+# What may have the password: root alone reads them.
+HOLDERS = [
+    "/etc/apt/auth.conf.d/llmdesk-proxy.conf",
+    "/etc/llmdesk/docker.env",
+    "/etc/llmdesk/network.json",
+    "/etc/llmdesk/proxy.sh",
+]
+
+Say = Callable[[str], None]
+MakeDesk = Callable[..., Container]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a play ended, and what it said, on one line."""
+
+    rc: int
+    text: str
+
+    @property
+    def executions(self) -> int:
+        """How many modules the desk has executed; told by ``-vvv`` alone."""
+        return len(re.findall(r"EXEC .*?python3", self.text))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A desk, and a person who runs roles on it."""
+
+    container: Container
+    folder: Path
+
+    def plays(self, tasks: list[dict[str, Any]], verbosity: int = 0, check: bool = False, **variables: Any) -> Ran:
+        """Run tasks; the variables stand in a file, as an inventory's do."""
+        play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+        (self.folder / "play.yml").write_text(yaml.safe_dump(play))
+        own = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            **variables,
+        }
+        (self.folder / "vars.json").write_text(json.dumps(own))
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", f"{self.container.name},"]
+        command += [str(self.folder / "play.yml"), "-e", f"@{self.folder}/vars.json"]
+        command += ["-" + "v" * verbosity] * bool(verbosity) + ["--check"] * check
+        done = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "10000"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return Ran(done.returncode, " ".join((done.stdout + done.stderr).split()))
+
+    def runs_roles(self, *roles: str, **options: Any) -> Ran:
+        """Run roles in order."""
+        tasks = [{"ansible.builtin.import_role": {"name": f"llmdesk.workstation.{role}"}} for role in roles]
+        return self.plays(tasks, **options)
+
+    def types(self, command: str) -> str:
+        """Return what a command says, whether it fails or not."""
+        return bytes(self.container.exec_run(["sh", "-c", command]).output).decode(errors="replace")  # type: ignore[arg-type]
+
+    @property
+    def changed(self) -> str:
+        """What a run that changes nothing must leave alike."""
+        return self.types("find /etc /usr/local/share/ca-certificates -type f -newer /begun | sort")
+
+
+def through(port: int, password: str = "") -> dict[str, Any]:
+    """Return ``desk_proxy`` for a port of the lab's proxy."""
+    opened = f"{proxy.USER}:{quote(password, safe='')}@" if password else ""
+    return {"http": f"http://{opened}{proxy.address()}:{port}"}
+
+
+def tiny_image(name: str, content: str) -> str:
+    """Make an image of one file, push it to both registries as they are told, and return its digest."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("content")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content.encode()))
+    pushed = f"{registry.push_address(name)}/open-webui/tiny:1"
+    imported = subprocess.run(
+        ["docker", "import", "-", pushed], input=buffer.getvalue(), capture_output=True, check=True
+    )
+    try:
+        done = subprocess.run(["docker", "push", pushed], capture_output=True, text=True, check=True)
+    finally:
+        subprocess.run(["docker", "rmi", "--force", imported.stdout.decode().strip()], capture_output=True, check=True)
+    found = re.search(r"digest: (sha256:\w{64})", done.stdout)
+    assert found
+    return found.group(1)
+
+
+@pytest.fixture(scope="module")
+def digests(lab_registry: str, say: Say) -> Iterator[dict[str, str]]:
+    """One name in two registries, with something else in each; a registry of models; the proxy that leads to them."""
+    with ExitStack() as stack:
+        # A registry of models of its own, for which nobody has to wait.
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(models, "NAME", "llmdesk-test-egress-models")
+        stack.callback(models.down)
+        models.down()  # a killed run may have left one
+        models.up(say)
+        models.push(f"library/{TINY}", models.demo())
+        stack.callback(registry.down, registry.MIRROR)
+        registry.down(registry.MIRROR)
+        registry.mirror(say)
+        stack.callback(proxy.down)
+        proxy.up(PASSWORD, say)
+        yield {
+            "right": tiny_image(registry.NAME, "what was meant"),
+            "other": tiny_image(registry.MIRROR, "something else"),
+        }
+
+
+@pytest.fixture(scope="module")
+def make_machine(
+    digests: dict[str, str], make_desk: MakeDesk, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Machine]:
+    def make(name: str, system: str) -> Machine:
+        container = make_desk(name, system, with_docker=True, network=proxy.NETWORK)
+        desk.run(container, "touch /begun")
+        return Machine(container, tmp_path_factory.mktemp(name))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def old(make_machine: Callable[[str, str], Machine]) -> Machine:
+    """Docker 20.10, which has no key for a proxy."""
+    return make_machine("llmdesk-test-egress-12", "debian-12")
+
+
+@pytest.fixture(scope="module")
+def new(make_machine: Callable[[str, str], Machine]) -> Machine:
+    """Docker 26.1, which has one."""
+    return make_machine("llmdesk-test-egress-13", "debian-13")
+
+
+@pytest.fixture(scope="module")
+def guarded(old: Machine, lab_registry: str) -> Ran:
+    """The desk as the whole run makes it behind a proxy with a password, while somebody watches every process."""
+    old.container.exec_run(["bash", "-c", f"exec -a watcher bash -c {WATCH!r}"], detach=True)
+    try:
+        return old.runs_roles(*PAGE, verbosity=3, **behind_a_password())
+    finally:
+        old.types("pkill -f ^watcher")
+
+
+PAGE = ("docker", "open_webui", "ollama_models")
+
+
+def behind_a_password(password: str = PASSWORD) -> dict[str, Any]:
+    return {
+        "desk_proxy": through(proxy.GUARDED, password),
+        "open_webui_image_sources": [{"registry": registry.REFERENCE}],
+        "ollama_models": [{"name": THERE, "sources": [{"name": THERE}]}],
+    }
+
+
+# --- Before anything is changed -------------------------------------------------------------------------------------
+
+
+def test_without_a_proxy_it_is_said_what_to_set(old: Machine) -> None:
+    ran = old.runs_roles("open_webui", open_webui_image_sources=[{"registry": registry.REFERENCE}])
+    assert ran.rc != 0
+    assert re.search(rf"No source has the image\. {registry.REFERENCE}: {registry.HOST} (cannot be|did not)", ran.text)
+    assert "set desk_proxy where a proxy is the way out" in ran.text
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [("", "wants a user and a password (HTTP 407): write them into desk_proxy, as http://USER:PASSWORD@"),
+     ("wrong-" + PASSWORD, "does not take the user and the password of desk_proxy (HTTP 407)")],
+)  # fmt: skip
+def test_a_proxy_that_answers_407_is_one_sentence(old: Machine, password: str, words: str) -> None:
+    ran = old.runs_roles("network", verbosity=3, desk_proxy=through(proxy.GUARDED, password))
+    assert ran.rc != 0
+    assert f"The proxy {proxy.address()}:{proxy.GUARDED} {words}" in ran.text
+    assert not password or quote(password, safe="") not in ran.text
+    assert old.changed == ""
+
+
+def test_a_file_that_is_no_certificate_is_refused_before_anything_is_changed(old: Machine, tmp_path: Path) -> None:
+    (tmp_path / "portal.pem").write_text("<!doctype html><p>Sign in</p>")
+    wanted = {"desk_proxy": through(proxy.OPEN), "desk_ca_certificates": [str(tmp_path / "portal.pem")]}
+    for roles in (("preflight", "network"), ("network",)):
+        ran = old.runs_roles(*roles, **wanted)
+        assert ran.rc != 0
+        assert f"desk_ca_certificates: {tmp_path}/portal.pem is no certificate" in ran.text
+        assert old.changed == ""
+
+
+def test_check_mode_changes_nothing(old: Machine) -> None:
+    ran = old.runs_roles("docker", check=True, desk_proxy=through(proxy.GUARDED, PASSWORD))
+    assert ran.rc == 0, ran.text
+    assert "changed=1" in ran.text, ran.text
+    assert old.changed == ""
+
+
+# --- A proxy with a password, Docker without a key of its own -------------------------------------------------------
+
+
+def test_image_packages_and_model_come_through_the_proxy(guarded: Ran, old: Machine) -> None:
+    assert guarded.rc == 0, guarded.text[-4000:]
+    assert "Fetched" in old.types("apt-get update 2>&1")
+    said = " ".join(proxy.asked())
+    assert f"CONNECT {registry.HOST}:443 TCP_TUNNEL/200" in said
+    assert f"CONNECT {models.HOST}:443 TCP_TUNNEL/200" in said
+    assert THERE in old.types("docker exec open-webui ollama list")
+    assert old.types("test -e /etc/docker/daemon.json; echo $?").strip() == "1"
+
+
+def test_a_second_run_is_one_module(guarded: Ran, old: Machine) -> None:
+    ran = old.runs_roles(*PAGE, verbosity=3, **behind_a_password())
+    assert ran.rc == 0, ran.text[-4000:]
+    assert "changed=0" in ran.text
+    assert ran.executions == 1
+
+
+def test_the_password_stands_where_it_must_and_nowhere_else(guarded: Ran, old: Machine) -> None:
+    spelled = (PASSWORD, quote(PASSWORD, safe=""))
+    old.types("journalctl > /journal 2>/dev/null")
+    old.types("docker inspect open-webui > /inspected; docker logs open-webui >> /inspected 2>&1")
+    old.types("(docker info; systemctl show docker) >> /inspected 2>&1")
+    old.types("docker image inspect $(docker image ls -q) >> /inspected")
+    places = "/root /tmp /var/lib/llmdesk /var/log /var/cache /run /home /etc /usr/local /watched /journal /inspected"
+    found = set()
+    for word in spelled:
+        assert word not in guarded.text
+        desk.put(old.container, "/dev/shm/secret", word.encode(), 0o600)
+        found |= set(old.types(f"grep -rslaF -f /dev/shm/secret {places} 2>/dev/null").split())
+    assert sorted(found) == HOLDERS
+    modes = old.types(f"stat -c '%a %U' {' '.join(HOLDERS)}").split("\n")
+    assert set(filter(None, modes)) == {"600 root"}
+    assert "dockerd" in old.types("grep -ao dockerd /watched | head -1"), "the watcher saw nothing"
+
+
+def test_a_new_password_reaches_docker_and_the_container(guarded: Ran, old: Machine) -> None:
+    before = old.types("docker inspect --format '{{index .Config.Labels \"llmdesk.config_hash\"}}' open-webui")
+    proxy.change(OTHER)
+    try:
+        old.types(f"docker exec open-webui ollama rm {THERE}")
+        ran = old.runs_roles(*PAGE, verbosity=3, **behind_a_password(OTHER))
+    finally:
+        proxy.change(PASSWORD)
+    assert ran.rc == 0, ran.text[-4000:]
+    assert THERE in old.types("docker exec open-webui ollama list")
+    after = old.types("docker inspect --format '{{index .Config.Labels \"llmdesk.config_hash\"}}' open-webui")
+    assert len(after.strip()) == 64
+    assert after != before
+    assert old.types(f"grep -rlF '{quote(PASSWORD, safe='')}' /etc") == ""
+
+
+# --- A proxy that re-signs TLS --------------------------------------------------------------------------------------
+
+
+def test_what_is_signed_anew_is_not_trusted_unless_it_is_told(guarded: Ran, old: Machine) -> None:
+    old.types(f"docker exec open-webui ollama rm {THERE}")
+    wanted = {**behind_a_password(), "desk_proxy": through(proxy.RESIGNING)}
+    without = old.runs_roles(*PAGE, **wanted)
+    assert without.rc != 0
+    assert "its certificate is not one that this machine trusts" in without.text
+    ran = old.runs_roles(*PAGE, **wanted, desk_ca_certificates=[proxy.certificate()])
+    assert ran.rc == 0, ran.text[-4000:]
+    assert THERE in old.types("docker exec open-webui ollama list")
+    assert "Status: Downloaded" in old.types(f"docker pull {registry.HOST}/open-webui/tiny:1 2>&1")
+    ask = f"import urllib.request as u; print(u.urlopen('https://{registry.HOST}/v2/', timeout=10).status)"
+    assert old.types(f'docker exec open-webui python3 -c "{ask}" 2>&1').strip() == "200"
+    assert "HTTPS_PROXY=http://" in old.types("docker exec open-webui env")
+
+
+def test_what_is_unset_again_is_taken_away(guarded: Ran, old: Machine) -> None:
+    ran = old.runs_roles("docker", "open_webui", open_webui_image_sources=[{"registry": registry.REFERENCE}])
+    assert ran.rc == 0, ran.text[-4000:]
+    left = old.types("find /etc /usr/local/share/ca-certificates -name '*llmdesk*' -o -path '/etc/llmdesk/*' | sort")
+    assert left.split() == ["/etc/llmdesk", "/etc/llmdesk/admin_password"]
+    assert "Proxy" not in old.types("docker info 2>/dev/null")
+    assert "PROXY" not in old.types("docker exec open-webui env").upper()
+    assert "lab interception" not in old.types("trust list 2>/dev/null; cat /etc/ssl/certs/ca-certificates.crt")
+    assert proxy.certificate().strip() not in old.types("cat /etc/ssl/certs/ca-certificates.crt")
+
+
+# --- Docker's own key, and mirrors ----------------------------------------------------------------------------------
+
+
+def test_docker_has_the_proxy_in_its_own_key_beside_what_is_there(new: Machine) -> None:
+    desk.put(new.container, "/etc/docker/daemon.json", b'{"log-opts": {"max-size": "7m"}}')
+    wanted = through(proxy.OPEN)
+    ran = new.runs_roles("docker", desk_proxy=wanted)
+    assert ran.rc == 0, ran.text[-4000:]
+    settings = json.loads(new.types("cat /etc/docker/daemon.json"))
+    assert settings["proxies"]["https-proxy"] == wanted["http"]
+    assert settings["log-opts"] == {"max-size": "7m"}
+    assert "Status: Downloaded" in new.types(f"docker pull {registry.HOST}/open-webui/tiny:1 2>&1")
+    again = new.runs_roles("docker", verbosity=3, desk_proxy=wanted)
+    assert (again.rc, again.executions) == (0, 1), again.text[-4000:]
+
+
+def image(new: Machine, sources: list[dict[str, Any]]) -> Ran:
+    task = {
+        "name": "Bring the image",
+        "llmdesk.workstation.open_webui_image": {"sources": sources, "proxy": {"https": through(proxy.OPEN)["http"]}},
+        "register": "brought",
+    }
+    say = {"name": "Say it", "ansible.builtin.debug": {"msg": "{{ brought.image.source }} TRIED {{ brought.tried }}"}}
+    return new.plays([task, say])
+
+
+def test_a_mirror_that_serves_another_digest_is_refused_and_the_next_is_tried(
+    new: Machine, digests: dict[str, str]
+) -> None:
+    test_docker_is_behind_the_proxy(new)
+    name = "open-webui/tiny:1"
+    sources = [
+        {"registry": f"{host}/{name}", "digest": digests["right"]} for host in (registry.MIRROR_HOST, registry.HOST)
+    ]
+    ran = image(new, sources)
+    assert ran.rc == 0, ran.text[-4000:]
+    assert f"it serves the digest {digests['other']} under that name, and {digests['right']} is pinned" in ran.text
+    assert f"{registry.HOST}/{name} TRIED" in ran.text
+    assert registry.MIRROR_HOST not in new.types("docker image ls --all --digests")
+
+
+def test_a_mirror_that_is_not_there_costs_seconds(new: Machine) -> None:
+    test_docker_is_behind_the_proxy(new)
+    ran = image(
+        new, [{"registry": "gone.lab.test/open-webui/tiny:1"}, {"registry": f"{registry.HOST}/open-webui/tiny:1"}]
+    )
+    assert ran.rc == 0, ran.text[-4000:]
+    assert "gone.lab.test" in ran.text.split("TRIED", 1)[1]
+    assert "through the proxy" in ran.text
+
+
+def test_docker_is_behind_the_proxy(new: Machine) -> None:
+    ran = new.runs_roles("docker", desk_proxy=through(proxy.OPEN))
+    assert ran.rc == 0, ran.text[-4000:]
+    assert f"{proxy.address()}:{proxy.OPEN}" in new.types("docker info 2>/dev/null")
