@@ -10,6 +10,7 @@ import pytest
 import yaml
 from ansible_collections.llmdesk.workstation.plugins.module_utils import fit
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import declared, models_plan
+from ansible_collections.llmdesk.workstation.plugins.module_utils.network import files, refused, settings
 
 from tests.unit.test_packaging import COLLECTION, ROOT, documentation, read
 
@@ -78,3 +79,41 @@ def test_the_numbers_of_the_formula_are_those_of_the_code() -> None:
     ]
     text = " ".join(FIT.split())
     assert [word for word in words if word not in text] == []
+
+
+PROXIES = (ROOT / "docs" / "proxies.md").read_text()
+
+
+def test_an_example_of_proxies_is_one_that_the_roles_take() -> None:
+    examples = [
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PROXIES, re.MULTILINE | re.DOTALL)
+    ]
+    known: dict[str, Any] = {}
+    for role in ("desk", "open_webui"):
+        known |= read(COLLECTION / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    for example in examples:
+        assert set(example) <= set(known), example
+        for name in known.keys() & example.keys():
+            assert isinstance(example[name], TYPES[known[name]["type"]])
+        for source in example.get("open_webui_image_sources", []):
+            assert set(source) <= set(known["open_webui_image_sources"]["options"])
+        proxy = example.get("desk_proxy", {})
+        if "{{" not in str(proxy):
+            assert settings(proxy)[2] == []
+    assert {"desk_proxy", "desk_ca_certificates", "open_webui_image_mirrors"} <= {name for e in examples for name in e}
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("family", ["debian", "redhat", "suse"])
+def test_the_page_names_every_file_that_a_proxy_is_written_to(family: str, opened: bool) -> None:
+    proxy = {"http": "http://proxy:1", "https": "http://proxy:1"}
+    credentials = {"http": "u:p", "https": "u:p"} if opened else {}
+    for file in files(family, proxy, credentials, "/etc/llmdesk"):
+        assert f"`{file.path}`" in PROXIES
+
+
+def test_the_page_explains_what_is_said_of_a_proxy() -> None:
+    for opened in (False, True):
+        said = refused("407", "http://proxy:1", opened)
+        words = said.split(" (HTTP 407)")[0].split("proxy:1 ")[1].split(" of desk_proxy")[0]
+        assert words in PROXIES
