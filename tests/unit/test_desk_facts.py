@@ -37,6 +37,7 @@ class Machine:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.kernel = KERNEL
+        self.groups: dict[str, int] = {}
         self.wanted: dict[str, Any] = {
             "container": "open-webui",
             "port": 1,  # where nobody listens
@@ -63,6 +64,7 @@ class Machine:
             path=path,
             readlink=lambda name: str(Path(self.at(name)).readlink()),
             statvfs=lambda name: os.statvfs(self.at(name)),
+            stat=lambda name: SimpleNamespace(st_gid=self.groups.get(name, 0)),
         )
         read = desk_facts.read
         monkeypatch.setattr(desk_facts, "os", own)
@@ -193,6 +195,14 @@ def test_a_container(machine: Machine, mark: str) -> None:
 # --- The GPU --------------------------------------------------------------------------------------------------------
 
 
+def test_what_a_container_can_be_given(machine: Machine) -> None:
+    assert machine.look()["gpu_nodes"] == {"kfd": False, "dri": False, "dxg": False, "groups": []}
+    for node, group in (("/dev/kfd", 105), ("/dev/dri/renderD128", 105), ("/dev/dri/card0", 44)):
+        machine.has(node)
+        machine.groups[node] = group
+    assert machine.look()["gpu_nodes"] == {"kfd": True, "dri": True, "dxg": False, "groups": [44, 105]}
+
+
 def test_no_gpu(machine: Machine) -> None:
     machine.has("/sys/bus/pci/devices/0000:00:02.0/class", "0x020000\n")  # a network card
     machine.has("/sys/bus/pci/devices/0000:00:02.0/vendor", "0x10de\n")
@@ -208,7 +218,79 @@ def test_an_nvidia_card_is_asked_through_its_tool(machine: Machine, tool: str) -
     assert [gpu["vram"] for gpu in desk["gpus"]] == [49140 * MIB, 4096 * MIB]
     assert desk["gpu"] == {"state": "ok", "reason": "NVIDIA RTX A6000, driver 570.86.15"}
     asked = Path(machine.at("/asked")).read_text()
-    assert asked == "--query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits\n"
+    fields = "index,uuid,name,memory.total,memory.free,driver_version,compute_cap,mig.mode.current"
+    assert asked == f"--query-gpu={fields} --format=csv,noheader,nounits\n", "once, whatever it has"
+
+
+def test_a_driver_that_does_not_know_a_field_is_asked_again_without_it(machine: Machine) -> None:
+    known = (
+        f'case "$*" in *compute_cap*) cat {SMI / "not-a-field.txt"}; exit 2;; *) cat {SMI / "old-driver.csv"};; esac'
+    )
+    machine.runs("/usr/bin/nvidia-smi", known)
+    desk = machine.look()
+    assert (desk["gpu"]["state"], desk["gpus"][0]["driver"], desk["unknown"]) == ("ok", "450.119.03", [])
+
+
+def test_instances_of_a_card_that_is_divided_are_listed(machine: Machine) -> None:
+    machine.runs("/usr/bin/nvidia-smi", f'[ "$1" = -L ] && exec cat {SMI / "mig-list.txt"}; cat {SMI / "mig.csv"}')
+    (card,) = machine.look()["gpus"]
+    assert [instance["profile"] for instance in card["mig"]] == ["3g.20gb", "2g.10gb"]
+
+
+def test_the_container_toolkit(machine: Machine) -> None:
+    assert machine.look()["toolkit"] == {"ctk": None, "runtime": None, "hook": None, "version": None}
+    machine.runs("/usr/bin/nvidia-ctk", "echo NVIDIA Container Toolkit CLI version 1.17.8; echo commit: f202b80")
+    machine.runs("/usr/bin/nvidia-container-runtime", "")
+    toolkit = machine.look()["toolkit"]
+    assert (toolkit["version"], toolkit["hook"]) == ("1.17.8", None)
+    assert toolkit["runtime"].endswith("/usr/bin/nvidia-container-runtime")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "loaded", "unused_by", "lost"),
+    [
+        (255, "Failed to initialize NVML: Unknown Error\n", 0, "", "Failed to initialize NVML: Unknown Error"),
+        (0, "GPU 0: NVIDIA RTX A6000", 0, "", None),  # it has its GPU, and Ollama chose the CPU
+        (255, "Failed to initialize NVML: Unknown Error", 98, "", None),  # not asked: the model lies on the GPU
+        (255, "Failed to initialize NVML: Unknown Error", None, "ours", "Failed to initialize NVML: Unknown Error"),
+        (255, "Failed to initialize NVML: Unknown Error", None, "another", None),
+        (1, "", 0, "", "nvidia-smi ended with 1"),
+    ],
+)
+def test_a_container_that_lost_its_gpu(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    said: str,
+    loaded: int | None,
+    unused_by: str,
+    lost: str | None,
+) -> None:
+    machine.runs("/usr/bin/nvidia-smi", f"cat {SMI / 'two.csv'}")
+    container = json.loads((FIXTURES / "docker" / "container.json").read_text())
+    container["HostConfig"]["DeviceRequests"] = [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]
+    if unused_by:
+        identity = container["Id"] if unused_by == "ours" else "another"
+        machine.has("/var/lib/llmdesk/gpu.json", json.dumps({"unused_by": identity}))
+    asked: list[list[str]] = []
+
+    def run(_container: str, command: list[str], _timeout: float) -> tuple[int, str]:
+        asked.append(command)
+        return code, said
+
+    monkeypatch.setattr(desk_facts, "run", run)
+    models = [] if loaded is None else [{"name": "m:1", "size": 98, "size_vram": loaded}]
+    ollama: dict[str, Answer] = {
+        "GET /api/version": as_json({"version": "0.32.15"}),
+        "GET /api/tags": as_json({"models": []}),
+        "GET /api/ps": as_json({"models": models}),
+    }
+    with machine.docker(engine(**{"GET /containers/open-webui/json": as_json(container)})), loopback(ollama) as server:
+        machine.wanted["ollama_port"] = server.server_port
+        desk = machine.look()
+    assert desk["container"]["gpu"] == "gpus"
+    assert desk["container"]["gpu_lost"] == lost
+    assert len(asked) <= 1, "the question costs a look into the container"
 
 
 def test_an_nvidia_card_without_its_driver(machine: Machine) -> None:
@@ -253,12 +335,43 @@ def test_a_tool_that_hangs_is_not_waited_for(machine: Machine, monkeypatch: pyte
 
 
 def test_an_amd_card_says_its_memory_in_sys(machine: Machine) -> None:
-    machine.has_card("0000:03:00.0", "0x1002", "0x744c", "amdgpu", mem_info_vram_total="25753026560")
+    memory = {
+        "mem_info_vram_total": "25753026560",
+        "mem_info_vram_used": "753026560",
+        "mem_info_gtt_total": "16768000000",
+    }
+    machine.has_card("0000:03:00.0", "0x1002", "0x744c", "amdgpu", **memory)
+    machine.has("/sys/bus/pci/devices/0000:03:00.0/drm/renderD128/dev")
     machine.has_card("0000:00:02.0", "0x8086", "0x4680", "i915")
+    nodes = "/sys/class/kfd/kfd/topology/nodes"
+    machine.has(f"{nodes}/0/properties", "cpu_cores_count 16\nsimd_count 0\ngfx_target_version 0\nlocation_id 0\n")
+    machine.has(f"{nodes}/1/properties", "simd_count 192\ngfx_target_version 110000\nlocation_id 768\ndomain 0\n")
     desk = machine.look()
     assert sorted(desk["gpus"], key=lambda gpu: str(gpu["vendor"])) == [
-        {"vendor": "amd", "name": "amd 0x744c", "vram": 25753026560, "driver": "amdgpu", "compute": None},
-        {"vendor": "intel", "name": "intel 0x4680", "vram": None, "driver": "i915", "compute": None},
+        {
+            "vendor": "amd",
+            "name": "amd 0x744c",
+            "vram": 25753026560,
+            "free": 25000000000,
+            "driver": "amdgpu",
+            "compute": None,
+            "address": "0000:03:00.0",
+            "render": "/dev/dri/renderD128",
+            "gfx": "11.0.0",
+            "integrated": False,
+        },
+        {
+            "vendor": "intel",
+            "name": "intel 0x4680",
+            "vram": None,
+            "free": None,
+            "driver": "i915",
+            "compute": None,
+            "address": "0000:00:02.0",
+            "render": None,
+            "gfx": None,
+            "integrated": True,
+        },
     ]
     assert desk["gpu"]["state"] == "none"
 
@@ -323,6 +436,7 @@ def test_docker_runs(machine: Machine) -> None:
     info = json.loads((FIXTURES / "docker" / "info.json").read_text())
     info["Runtimes"]["nvidia"] = {"path": "nvidia-container-runtime"}
     info["DockerRootDir"] = "/srv/docker"
+    info["CDISpecDirs"] = ["/etc/cdi", "/var/run/cdi"]
     machine.has("/etc/cdi/nvidia.yaml", (FIXTURES / "probe" / "cdi" / "nvidia.yaml").read_text())
     machine.has("/var/run/cdi/nvidia.json", (FIXTURES / "probe" / "cdi" / "nvidia.json").read_text())
     with machine.docker(engine(**{"GET /info": as_json(info)})):
@@ -331,6 +445,7 @@ def test_docker_runs(machine: Machine) -> None:
     assert (docker["state"], docker["version"], docker["api_version"]) == ("running", "20.10.24+dfsg1", "1.41")
     assert (docker["storage_driver"], docker["root"]) == ("overlay2", "/srv/docker")
     assert "nvidia" in docker["runtimes"]
+    assert (docker["cdi_enabled"], docker["desktop"]) == (True, False)
     assert docker["cdi"] == [
         "nvidia.com/gpu=0",
         "nvidia.com/gpu=GPU-8a2e1f4c-5d35-6a2b-9a6f-6f1c7c0d8e11",
@@ -360,7 +475,12 @@ def test_the_recorded_image_is_looked_for(machine: Machine, gone: bool) -> None:
     answers = {} if gone else {f"GET /images/{image['Id']}/json": as_json(image)}
     with machine.docker(engine(**answers)):
         found = machine.look()["image"]
-    expected = {"reference": "ghcr.io/x/y:z", "id": image["Id"], "created": "2026-05-21T16:24:48.127310982Z"}
+    expected = {
+        "reference": "ghcr.io/x/y:z",
+        "id": image["Id"],
+        "created": "2026-05-21T16:24:48.127310982Z",
+        "engine": "cuda",
+    }
     assert found == (None if gone else expected)
 
 
@@ -564,6 +684,7 @@ def test_what_earlier_runs_recorded(machine: Machine) -> None:
         "settings": None,
         "people": None,
         "network": None,
+        "gpu": None,
         "proof": None,
     }
     assert len(desk["unknown"]) == 1

@@ -129,6 +129,66 @@ def test_cards_as_nvidia_smi_lists_them(file: str, gpus: list[tuple[str, int | N
     assert {gpu["vendor"] for gpu in found} <= {"nvidia"}
 
 
+def test_cards_by_their_names_and_what_is_free() -> None:
+    one, two = probe.nvidia_gpus((CAPTURED / "nvidia-smi" / "two.csv").read_text())
+    assert (one["index"], one["uuid"], one["free"]) == (0, "GPU-8a2e1f4c-5d35-6a2b-9a6f-6f1c7c0d8e11", 48601 * MIB)
+    assert (two["index"], two["mig_enabled"]) == (1, False)
+    (unified,) = probe.nvidia_gpus((CAPTURED / "nvidia-smi" / "unified-memory.csv").read_text())
+    assert (unified["vram"], unified["free"], unified["mig_enabled"]) == (None, None, False)
+    (divided,) = probe.nvidia_gpus((CAPTURED / "nvidia-smi" / "mig.csv").read_text())
+    assert divided["mig_enabled"]
+
+
+def test_mig_instances_belong_to_their_card() -> None:
+    assert probe.mig_instances((CAPTURED / "nvidia-smi" / "mig-list.txt").read_text()) == {
+        "GPU-4d1e9f27-6c3a-4b58-8f01-7a2c5b9d0e34": [
+            {"profile": "3g.20gb", "uuid": "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f"},
+            {"profile": "2g.10gb", "uuid": "MIG-0c757cd7-e942-5726-a0b8-0e8fb7067135"},
+        ]
+    }
+    assert probe.mig_instances("") == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "gfx"),
+    [("110000", "11.0.0"), ("90010", "9.0.10"), ("100304", "10.3.4"), ("120001", "12.0.1"), ("0", None)],
+)
+def test_what_an_amd_card_is_to_rocm(target: str, gfx: str | None) -> None:
+    """gfx90a is 9.0.10: the last figure is hexadecimal in the name and decimal in the kernel."""
+    assert probe.amd_gfx(f"simd_count 192\ngfx_target_version {target}\n") == gfx
+
+
+def test_where_a_gpu_of_the_kernels_list_sits() -> None:
+    assert probe.kfd_address("simd_count 192\nlocation_id 768\ndomain 0\n") == "0000:03:00.0"
+    assert probe.kfd_address("simd_count 8\nlocation_id 49408\ndomain 1\n") == "0001:c1:00.0"
+    assert probe.kfd_address("cpu_cores_count 16\nsimd_count 0\nlocation_id 0\n") is None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "address", "vram", "shared", "integrated"),
+    [
+        ("intel", "0000:00:02.0", None, None, True),
+        ("intel", "0000:03:00.0", None, None, False),
+        ("amd", "0000:03:00.0", 25753026560, 16 * 1024 * MIB, False),
+        ("amd", "0000:c1:00.0", 512 * MIB, 15 * 1024 * MIB, True),
+        ("amd", "0000:03:00.0", None, None, False),
+    ],
+)
+def test_a_gpu_without_memory_of_its_own(
+    vendor: str, address: str, vram: int | None, shared: int | None, integrated: bool
+) -> None:
+    assert probe.integrated(vendor, address, vram, shared) is integrated
+
+
+def test_the_toolkits_version_and_the_driver_that_a_specification_was_made_for() -> None:
+    assert probe.toolkit_version("NVIDIA Container Toolkit CLI version 1.17.8\ncommit: f202b80") == "1.17.8"
+    assert probe.toolkit_version("") is None
+    mount = "hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.570.86.15"
+    assert probe.cdi_driver(f"- containerPath: {mount}\n  {mount}\n") == "570.86.15"
+    assert probe.cdi_driver("hostPath: /usr/lib/wsl/drivers/nv/libcuda.so.1.1") is None
+    assert probe.cdi_driver("") is None
+
+
 def test_only_sockets_that_listen_take_a_port() -> None:
     assert probe.listeners((CAPTURED / "net" / "tcp").read_text()) == {
         11434: "41876",
@@ -221,7 +281,26 @@ def test_our_container() -> None:
         ],
         "restart_policy": "always",
         "started_at": "2026-05-30T09:41:08.103321871Z",
+        "gpu": "cpu",
     }
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ({}, "cpu"),
+        ({"DeviceRequests": None, "Devices": None, "Runtime": "runc"}, "cpu"),
+        ({"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}]}, "cdi"),
+        ({"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}, "gpus"),
+        ({"DeviceRequests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]}, "gpus"),  # docker run --gpus all
+        ({"Runtime": "nvidia"}, "gpus"),
+        ({"Devices": [{"PathOnHost": "/dev/kfd"}, {"PathOnHost": "/dev/dri"}]}, "rocm"),
+        ({"Devices": [{"PathOnHost": "/dev/dri/renderD128"}]}, "vulkan"),
+        ({"Devices": [{"PathOnHost": "/dev/snd"}]}, "cpu"),
+    ],
+)
+def test_the_way_on_which_a_container_reaches_a_gpu(host: dict[str, Any], path: str) -> None:
+    assert probe.gpu_path(host) == path
 
 
 def test_a_container_started_by_hand_is_not_ours() -> None:

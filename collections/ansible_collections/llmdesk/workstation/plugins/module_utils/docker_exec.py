@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP to a server inside of a container that publishes no port, through the Docker socket alone.
+"""A program inside of a container, and HTTP to a server there that publishes no port, by the Docker socket alone.
 
 A shell in the container copies bytes between its standard streams and the server's port, so that the two ends speak
 HTTP with one another and nothing is interpreted on the way. It needs ``bash`` and ``cat`` there, which the images of
@@ -14,6 +14,7 @@ from __future__ import annotations
 import http.client
 import io
 import struct
+import time
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -21,6 +22,35 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket 
 
 # Whoever hangs up first ends the other: a server that dies, or a client that was killed.
 BRIDGE = "exec 3<>/dev/tcp/127.0.0.1/{port} 4<&0 || exit 1; cat <&3 & cat <&4 >&3 & wait -n; kill $(jobs -p)"
+
+
+def run(container: str, command: list[str], timeout: float, docker: DockerSocket | None = None) -> tuple[int, str]:
+    """Run a program in a container and return its exit code and what it said.
+
+    :param timeout: seconds that it may be silent.
+    :raises DockerFailure: Docker or the container cannot be asked, or the program did not answer in time.
+    """
+    docker = docker or DockerSocket(timeout=timeout)
+    made = docker.post(
+        f"/containers/{quote(container)}/exec", {"AttachStdout": True, "AttachStderr": True, "Cmd": command}
+    )
+    response, stream = docker.hijack(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False}, timeout)
+    said = b""
+    try:
+        for head in iter(lambda: response.read(8), b""):
+            said += response.read(struct.unpack(">BxxxL", head)[1])
+    except (OSError, struct.error) as error:
+        raise DockerFailure(f"{command[0]} in the container {container} gave no answer within {timeout:g} s") from error
+    finally:
+        response.close()
+        stream.close()
+    deadline = time.monotonic() + timeout
+    while True:
+        state = docker.get(f"/exec/{made['Id']}/json")
+        # Its streams may end a moment before it does.
+        if not state["Running"] or time.monotonic() > deadline:
+            return int(state["ExitCode"] or 0), said.decode(errors="replace")
+        time.sleep(0.01)
 
 
 class ContainerConnection(http.client.HTTPConnection):

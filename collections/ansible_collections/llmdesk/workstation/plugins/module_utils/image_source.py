@@ -49,6 +49,21 @@ def spelled(source: dict[str, Any]) -> str:
     return str(source.get("registry") or source.get("archive") or "built on the spot")
 
 
+def image_engine(source: dict[str, Any], labels: dict[str, str]) -> str:
+    """Return what the engine in an image computes on: ``cuda``, ``rocm``, ``vulkan`` or ``cpu``.
+
+    An image made by llmdesk's own recipe says it in a label, or is older than that label and has the CPU alone. Of any
+    other the source may say it; without a word, a tag with ``rocm`` in it is taken at its word and the rest for CUDA,
+    as upstream's ``:ollama`` is.
+
+    :param source: a source of the image, or the record of one: ``engine``, and ``registry`` or ``reference``.
+    """
+    if "llmdesk.recipe" in labels:
+        return labels.get("llmdesk.engine", "cpu")
+    tag = split_tag(str(source.get("registry") or source.get("reference") or ""))[1]
+    return str(source.get("engine") or ("rocm" if "rocm" in tag else "cuda"))
+
+
 def registry_digest(inspected: dict[str, Any], reference: str) -> str | None:
     """Return the digest under which a registry knows an image, None for one that came from elsewhere.
 

@@ -21,6 +21,7 @@ DISTRIBUTION_FAMILIES = {
 }
 INTERESTING_CPU_FLAGS = ("avx", "avx2", "f16c", "fma", "avx512f", "amx_int8")
 PCI_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
+MIB = 1024 * 1024
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, see the kernel's include/net/tcp_states.h
 
 
@@ -86,7 +87,10 @@ def memory(text: str) -> dict[str, int]:
     return {"total": int(kib.get("MemTotal", 0)) * 1024, "available": int(kib.get("MemAvailable", 0)) * 1024}
 
 
-NVIDIA_QUERY = "name,memory.total,driver_version,compute_cap"
+# In the order of the fields below. A driver that is too old to know one of the last two refuses the whole question.
+NVIDIA_QUERY = "index,uuid,name,memory.total,memory.free,driver_version,compute_cap,mig.mode.current"
+NVIDIA_QUERY_OLD = "index,uuid,name,memory.total,memory.free,driver_version"
+NOT_A_FIELD = "is not a valid field to query"
 
 
 def nvidia_gpus(text: str) -> list[dict[str, Any]]:
@@ -94,22 +98,85 @@ def nvidia_gpus(text: str) -> list[dict[str, Any]]:
 
     Memory comes in MiB. A field that a card does not know reads ``[N/A]``, as unified memory does on some boards.
     """
-    gpus = []
+    gpus: list[dict[str, Any]] = []
     for line in text.strip().splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 4:
+        if len(fields) not in (6, 8):
             continue
-        name, vram, driver, compute = fields
+        index, uuid, name, vram, free, driver, compute, mig = [*fields, "", ""][:8]
         gpus.append(
             {
                 "vendor": "nvidia",
+                "index": int(index) if index.isdigit() else None,
+                "uuid": uuid if uuid.startswith("GPU-") else None,
                 "name": name,
-                "vram": int(vram) * 1024 * 1024 if vram.isdigit() else None,
+                "vram": int(vram) * MIB if vram.isdigit() else None,
+                "free": int(free) * MIB if free.isdigit() else None,
                 "driver": driver,
                 "compute": compute if re.match(r"\d+\.\d+$", compute) else None,
+                "mig": [],
+                "mig_enabled": mig == "Enabled",
             }
         )
     return gpus
+
+
+def mig_instances(text: str) -> dict[str, list[dict[str, str]]]:
+    """Return the MIG instances of every GPU, by its UUID, out of ``nvidia-smi -L``."""
+    found: dict[str, list[dict[str, str]]] = {}
+    gpu = ""
+    for line in text.splitlines():
+        card = re.match(r"GPU \d+: .*\(UUID: (GPU-[\w-]+)\)", line)
+        instance = re.match(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[\w/-]+)\)", line)
+        if card:
+            gpu = card.group(1)
+        elif instance:
+            found.setdefault(gpu, []).append({"profile": instance.group(1), "uuid": instance.group(2)})
+    return found
+
+
+def amd_gfx(properties: str) -> str | None:
+    """Return what a GPU is to ROCm, such as ``11.0.0``, out of ``/sys/class/kfd/kfd/topology/nodes/N/properties``."""
+    target = re.search(r"^gfx_target_version (\d+)$", properties, re.MULTILINE)
+    number = int(target.group(1)) if target else 0
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}" if number else None
+
+
+def kfd_address(properties: str) -> str | None:
+    """Return the PCI address of a GPU out of the same file; a node of CPUs has none."""
+    values = dict(re.findall(r"^(\w+) (\d+)$", properties, re.MULTILINE))
+    place = int(values.get("location_id", 0))
+    if not place or not int(values.get("simd_count", 0)):
+        return None
+    return f"{int(values.get('domain', 0)):04x}:{place >> 8 & 0xFF:02x}:{place >> 3 & 0x1F:02x}.{place & 7:x}"
+
+
+def integrated(vendor: str, address: str, vram: int | None, shared: int | None) -> bool:
+    """Return whether a GPU has no memory of its own to speak of.
+
+    Intel's integrated ones sit at ``00:02.0``. AMD's carve a little memory out of the machine's and borrow the rest:
+    Ollama takes those for integrated that own at most 4 GiB and may borrow four times as much.
+
+    :param shared: what it may borrow (``mem_info_gtt_total``).
+    """
+    if vendor == "intel":
+        return address.endswith(":00:02.0")
+    return bool(vram and shared and vram <= 4 * 1024 * MIB and shared >= 4 * vram)
+
+
+def toolkit_version(text: str) -> str | None:
+    """Return the version out of ``nvidia-ctk --version``."""
+    found = re.search(r"version (\d+\.\d+\.\d+\S*)", text)
+    return found.group(1) if found else None
+
+
+def cdi_driver(text: str) -> str | None:
+    """Return the driver that a CDI specification was made for: its libraries carry the version in their names.
+
+    Those of WSL do not; they are 1.1 whatever Windows has.
+    """
+    found = re.search(r"libcuda\.so\.(\d{3,}\.[\d.]*\d)", text)
+    return found.group(1) if found else None
 
 
 def listeners(text: str) -> dict[int, str]:
@@ -197,7 +264,23 @@ def container(inspected: dict[str, Any]) -> dict[str, Any]:
         "published": published,
         "restart_policy": (host.get("RestartPolicy") or {}).get("Name", "no"),
         "started_at": state.get("StartedAt"),
+        "gpu": gpu_path(host),
     }
+
+
+def gpu_path(host: dict[str, Any]) -> str:
+    """Return the way on which a container reaches a GPU, out of its ``HostConfig``: as the GPU's plan names them."""
+    for request in host.get("DeviceRequests") or []:
+        if request.get("Driver") == "cdi":
+            return "cdi"
+        if request.get("Driver") == "nvidia" or ["gpu"] in (request.get("Capabilities") or []):
+            return "gpus"
+    if host.get("Runtime") == "nvidia":
+        return "gpus"
+    devices = {device.get("PathOnHost") for device in host.get("Devices") or []}
+    if "/dev/kfd" in devices:
+        return "rocm"
+    return "vulkan" if any(str(device).startswith("/dev/dri") for device in devices) else "cpu"
 
 
 def account(onboarding: bool | None, volume: bool, password_file: bool) -> str:

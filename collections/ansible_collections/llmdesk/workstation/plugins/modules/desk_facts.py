@@ -124,15 +124,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils import network, probe
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_exec import run
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerDenied,
     DockerFailure,
     DockerSocket,
     DockerUnreachable,
 )
+from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import image_engine
 
 DAEMON_JSON = "/etc/docker/daemon.json"
-RECORDS = ("account", "image", "models", "settings", "people", "network", "proof")
+RECORDS = ("account", "image", "models", "settings", "people", "network", "gpu", "proof")
+TOOLKIT = {"ctk": "nvidia-ctk", "runtime": "nvidia-container-runtime", "hook": "nvidia-container-runtime-hook"}
 NVIDIA_SMI = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
 
 
@@ -148,6 +151,7 @@ class Desk:
         started = time.monotonic()
         asked = {
             "nvidia": self._nvidia,
+            "toolkit": self._toolkit,
             "docker": self._docker,
             "ollama": lambda: self._waited(self._ollama, "answers"),
             "page": lambda: self._waited(self._page, "ready"),
@@ -165,6 +169,8 @@ class Desk:
         docker, page = answers["docker"], answers["page"]
         password_file = os.path.join(self._wanted["config_dir"], "admin_password")
         gpus, gpu = self._gpus(answers["nvidia"])
+        if docker["container"]:
+            docker["container"]["gpu_lost"] = self._lost_gpu(docker["container"], answers["ollama"], gpu)
         return {
             "schema": 1,
             "asked_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -188,6 +194,8 @@ class Desk:
             "disk": self._disks(docker["docker"]["root"]),
             "gpus": gpus,
             "gpu": gpu,
+            "gpu_nodes": gpu_nodes(),
+            "toolkit": answers["toolkit"],
             **docker,
             "ollama": answers["ollama"],
             "page": page,
@@ -225,6 +233,7 @@ class Desk:
             return None
 
     def _docker(self) -> dict[str, Any]:
+        specifications = [read(path) or "" for path in cdi_specifications()]
         docker: dict[str, Any] = {
             "state": "absent",
             "client": bool(shutil.which("docker")),
@@ -242,7 +251,10 @@ class Desk:
             "daemon_json": dict(probe.daemon_json(read(DAEMON_JSON)), path=DAEMON_JSON),
             "runtimes": [],
             "proxy": {"http": "", "https": ""},
-            "cdi": sorted({name for path in cdi_specifications() for name in probe.cdi_devices(read(path) or "")}),
+            "desktop": False,
+            "cdi_enabled": False,
+            "cdi": sorted({name for text in specifications for name in probe.cdi_devices(text)}),
+            "cdi_driver": next(filter(None, map(probe.cdi_driver, specifications)), None),
             "error": None,
         }
         found: dict[str, Any] = {
@@ -265,6 +277,9 @@ class Desk:
                 root=info["DockerRootDir"],
                 runtimes=sorted(info.get("Runtimes") or {}),
                 proxy={kind: network.redacted(info.get(f"{kind.title()}Proxy") or "") for kind in network.KINDS},
+                desktop=info.get("OperatingSystem") == "Docker Desktop",
+                # Docker 25 and newer say where they look for CDI's files, and say nowhere where it is switched off.
+                cdi_enabled=bool(info.get("CDISpecDirs")),
             )
             named = {volume["Name"] for volume in socket.get("/volumes").get("Volumes") or []}
             docker["holds"] = {"containers": info["Containers"], "images": info["Images"], "volumes": len(named)}
@@ -281,6 +296,7 @@ class Desk:
                         "reference": recorded.get("reference"),
                         "id": image["Id"],
                         "created": image["Created"],
+                        "engine": image_engine(recorded, (image.get("Config") or {}).get("Labels") or {}),
                     }
         except DockerDenied as error:
             docker.update(state="denied", error=str(error))
@@ -307,7 +323,20 @@ class Desk:
         tool = next(filter(None, map(shutil.which, NVIDIA_SMI)), None)
         if tool is None:
             return []
-        command = [tool, "--query-gpu=" + probe.NVIDIA_QUERY, "--format=csv,noheader,nounits"]
+        said = self._nvidia_smi(tool, "--query-gpu=" + probe.NVIDIA_QUERY, "--format=csv,noheader,nounits")
+        if said is not None and probe.NOT_A_FIELD in said:
+            said = self._nvidia_smi(tool, "--query-gpu=" + probe.NVIDIA_QUERY_OLD, "--format=csv,noheader,nounits")
+        if said is None:
+            return None
+        gpus = probe.nvidia_gpus(said)
+        if any(gpu["mig_enabled"] for gpu in gpus):
+            instances = probe.mig_instances(self._nvidia_smi(tool, "-L") or "")
+            for gpu in gpus:
+                gpu["mig"] = instances.get(gpu["uuid"], [])
+        return gpus
+
+    def _nvidia_smi(self, *command: str) -> str | None:
+        """Return what the tool says, None where it gave no answer that can be used."""
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             said, _nothing = process.communicate(timeout=self._wanted["gpu_timeout"])
@@ -316,14 +345,49 @@ class Desk:
             process.kill()
             self._unknown.append(f"nvidia-smi did not answer within {self._wanted['gpu_timeout']:g} s")
             return None
-        if process.returncode != 0:
+        if process.returncode != 0 and probe.NOT_A_FIELD not in said:
             self._unknown.append(f"nvidia-smi failed: {said.strip()[:200]}")
             return None
-        return probe.nvidia_gpus(said)
+        return said
+
+    @staticmethod
+    def _toolkit() -> dict[str, Any]:
+        """Return NVIDIA's container toolkit: its version, and where its programs are."""
+        found: dict[str, Any] = {name: shutil.which(program) for name, program in TOOLKIT.items()}
+        found["version"] = None
+        if found["ctk"]:
+            process = subprocess.Popen(
+                [found["ctk"], "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            try:
+                found["version"] = probe.toolkit_version(process.communicate(timeout=2)[0])
+            except subprocess.TimeoutExpired:
+                process.kill()
+        return found
+
+    def _lost_gpu(self, container: dict[str, Any], ollama: dict[str, Any], gpu: dict[str, str]) -> str | None:
+        """Return what is said inside of a container that lost its GPU, None where nothing speaks for that.
+
+        Asked only where a model lies in memory and no part of it on the GPU that the container was given, or where
+        an earlier proof has found it so.
+        """
+        if container["state"] != "running" or container["gpu"] not in ("cdi", "gpus") or gpu["state"] != "ok":
+            return None
+        suspect = (self._recorded("gpu") or {}).get("unused_by") == container["id"]
+        if not suspect and not any(model["size_vram"] == 0 for model in ollama["loaded"]):
+            return None
+        try:
+            code, said = run(container["name"], ["nvidia-smi", "-L"], self._wanted["gpu_timeout"])
+        except DockerFailure as error:
+            self._unknown.append(f"the container does not say whether it sees the GPU: {error}")
+            return None
+        return None if code == 0 else said.strip()[:200] or f"nvidia-smi ended with {code}"
 
     def _gpus(self, nvidia: list[dict[str, Any]] | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
         others = []
         nvidia_on_the_bus = False
+        nodes = [read(path) or "" for path in glob.glob("/sys/class/kfd/kfd/topology/nodes/*/properties")]
+        by_address = {address: node for node in nodes for address in [probe.kfd_address(node)] if address}
         for device in glob.glob("/sys/bus/pci/devices/*"):
             if not (read(device + "/class") or "").startswith("0x03"):  # PCI class 03: display controllers
                 continue
@@ -331,16 +395,7 @@ class Desk:
             if vendor == "nvidia":
                 nvidia_on_the_bus = True
             elif vendor:
-                vram = read(device + "/mem_info_vram_total")  # by the amdgpu driver
-                others.append(
-                    {
-                        "vendor": vendor,
-                        "name": f"{vendor} {(read(device + '/device') or '').strip()}",
-                        "vram": int(vram) if vram else None,
-                        "driver": os.path.basename(os.path.realpath(device + "/driver")),
-                        "compute": None,
-                    }
-                )
+                others.append(other_gpu(device, vendor, by_address))
         if nvidia:
             return nvidia + others, {"state": "ok", "reason": f"{nvidia[0]['name']}, driver {nvidia[0]['driver']}"}
         if nvidia is None:
@@ -360,17 +415,28 @@ class Desk:
 
     def _ollama(self) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self._wanted['ollama_port']}"
-        found: dict[str, Any] = {"state": "silent", "url": url, "version": None, "models": [], "error": None}
+        found: dict[str, Any] = {
+            "state": "silent",
+            "url": url,
+            "version": None,
+            "models": [],
+            "loaded": [],
+            "error": None,
+        }
         try:
             _status, version = get_json(self._wanted["ollama_port"], "/api/version")
             _status, tags = get_json(self._wanted["ollama_port"], "/api/tags")
             _status, running = get_json(self._wanted["ollama_port"], "/api/ps")
-            loaded = {model["name"] for model in running["models"] or []}
+            in_memory = [
+                {"name": model["name"], "size": model.get("size") or 0, "size_vram": model.get("size_vram") or 0}
+                for model in running["models"] or []
+            ]
+            loaded = {model["name"] for model in in_memory}
             models = [
                 {**{key: model[key] for key in ("name", "digest", "size")}, "loaded": model["name"] in loaded}
                 for model in tags["models"] or []
             ]
-            found.update(state="answers", version=version["version"], models=models)
+            found.update(state="answers", version=version["version"], models=models, loaded=in_memory)
         except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
             found["error"] = str(error)
         return found
@@ -471,6 +537,41 @@ def owner(inode: str) -> str:
         except OSError:
             continue
     return "another process"
+
+
+def other_gpu(device: str, vendor: str, nodes: dict[str, str]) -> dict[str, Any]:
+    """Return a GPU that is not NVIDIA's.
+
+    :param device: its folder in ``/sys/bus/pci/devices``.
+    :param nodes: what the kernel tells ROCm of every GPU, by its address.
+    """
+    address = os.path.basename(device)
+    said = {name: read(f"{device}/mem_info_{name}") for name in ("vram_total", "vram_used", "gtt_total")}  # by amdgpu
+    vram, used, shared = (int(text) if text else None for text in said.values())
+    return {
+        "vendor": vendor,
+        "name": f"{vendor} {(read(device + '/device') or '').strip()}",
+        "vram": vram,
+        "free": vram - used if vram is not None and used is not None else None,
+        "driver": os.path.basename(os.path.realpath(device + "/driver")),
+        "compute": None,
+        "address": address,
+        "render": next(("/dev/dri/" + os.path.basename(path) for path in glob.glob(device + "/drm/renderD*")), None),
+        "gfx": probe.amd_gfx(nodes.get(address, "")),
+        "integrated": probe.integrated(vendor, address, vram, shared),
+    }
+
+
+def gpu_nodes() -> dict[str, Any]:
+    """Return the device nodes that a container can be given, and the groups they belong to."""
+    nodes = [path for path in ("/dev/kfd", *sorted(glob.glob("/dev/dri/*"))) if not os.path.isdir(path)]
+    nodes = [path for path in nodes if os.path.exists(path)]
+    return {
+        "kfd": "/dev/kfd" in nodes,
+        "dri": any(path.startswith("/dev/dri/renderD") for path in nodes),
+        "dxg": os.path.exists("/dev/dxg"),
+        "groups": sorted({os.stat(path).st_gid for path in nodes} - {0}),
+    }
 
 
 def cdi_specifications() -> list[str]:
