@@ -16,7 +16,6 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.plan import (
     container_plan,
     docker_plan,
     image_plan,
-    nvidia_plan,
     preflight,
     settings_plan,
     verify_plan,
@@ -43,12 +42,19 @@ def desk(**changed: Any) -> dict[str, Any]:
             "state": "running",
             "version": "26.1.5",
             "client": True,
+            "desktop": False,
+            "cdi_enabled": False,
             "cdi": [],
+            "cdi_driver": None,
             "runtimes": ["runc"],
             "error": None,
             "daemon_json": {"state": "absent", "error": None, "path": "/etc/docker/daemon.json"},
         },
         "gpu": {"state": "none", "reason": "there is no NVIDIA card"},
+        "gpus": [],
+        "gpu_nodes": {"kfd": False, "dri": False, "dxg": False, "groups": []},
+        "toolkit": {"ctk": None, "runtime": None, "hook": None, "version": None},
+        "wsl": None,
         "container": CONTAINER,
         "container_aside": False,
         "image": {"id": "sha256:1"},
@@ -267,22 +273,12 @@ def test_nothing_is_installed_where_that_was_not_wanted() -> None:
 CARD = {"state": "ok", "reason": "RTX A6000, driver 570"}
 
 
-@pytest.mark.parametrize(
-    ("gpu", "changed", "path", "reason"),
-    [
-        (desk()["gpu"], {"cdi": ["nvidia.com/gpu=all"]}, "cpu", "there is no NVIDIA card"),
-        ({"state": "unknown", "reason": "nvidia-smi hangs"}, {}, "cpu", "nvidia-smi hangs"),
-        (CARD, {"cdi": ["nvidia.com/gpu=all"], "runtimes": ["nvidia", "runc"]}, "cdi", "offered by CDI"),
-        (CARD, {"cdi": ["nvidia.com/gpu=all"], "version": "24.0.7", "runtimes": ["nvidia"]}, "gpus", "runtime"),
-        (CARD, {"cdi": ["nvidia.com/gpu=all"], "version": "20.10.24+dfsg1"}, "cpu", "Container Toolkit"),
-        (CARD, {"cdi": ["vendor.com/net=all"]}, "cpu", "Container Toolkit"),
-        (CARD, {"cdi": ["nvidia.com/gpu=all"], "version": None}, "cpu", "Container Toolkit"),
-    ],
-)
-def test_the_way_to_the_gpu(gpu: Any, changed: dict[str, Any], path: str, reason: str) -> None:
-    plan = nvidia_plan(desk(gpu=gpu, docker=docker(**changed)), {})
-    assert plan["path"] == path
-    assert reason in plan["reason"]
+def test_a_container_that_lost_its_gpu_is_made_anew() -> None:
+    lost = {**CONTAINER, "gpu_lost": "Failed to initialize NVML: Unknown Error"}
+    plan = container_plan(desk(container=lost), {"config_hash": "h"})
+    assert (plan["act"], plan["do"]) == (True, "replace")
+    assert "lost its GPU (Failed to initialize NVML" in plan["reason"]
+    assert not container_plan(desk(container=dict(lost, gpu_lost=None)), {"config_hash": "h"})["act"]
 
 
 @pytest.mark.parametrize(

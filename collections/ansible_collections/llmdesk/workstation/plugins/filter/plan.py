@@ -21,7 +21,19 @@ options:
     type: str
     required: true
     choices:
-      [network, docker, docker_proxy, nvidia_runtime, image, account, container, models, settings, people, verify]
+      - network
+      - docker
+      - docker_proxy
+      - gpu
+      - nvidia_runtime
+      - image
+      - image_build
+      - account
+      - container
+      - models
+      - settings
+      - people
+      - verify
   wanted:
     description: What is wanted of that part; the roles' own variables show what each takes.
     type: dict
@@ -46,8 +58,10 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     docker_packages,
+    gpu_plan,
     model_plan,
     network,
+    nvidia_plan,
     people_plan,
     wsl_conf,
 )
@@ -58,8 +72,10 @@ PARTS = {
     "network": network.network_plan,
     "docker_proxy": network.docker_proxy_plan,
     "docker": plans.docker_plan,
-    "nvidia_runtime": plans.nvidia_plan,
+    "gpu": gpu_plan.gpu_plan,
+    "nvidia_runtime": nvidia_plan.nvidia_runtime_plan,
     "image": plans.image_plan,
+    "image_build": gpu_plan.build_plan,
     "account": plans.account_plan,
     "container": plans.container_plan,
     "models": model_plan.models_plan,
@@ -85,6 +101,8 @@ class FilterModule:
             "docker_conflict": docker_packages.conflict,
             "docker_wsl_conf": wsl_conf.with_boot_command,
             "image_sources": with_mirrors,
+            "gpu_docker_options": gpu_plan.docker_options,
+            "gpu_proof_identity": nvidia_plan.proof_identity,
             "models_by_size": model_plan.by_size,
             "models_record": model_plan.models_record,
         }

@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, docker_settings
+from ansible_collections.llmdesk.workstation.plugins.module_utils.gpu_plan import gpu_plan
 
 GIB = 1024**3
 
@@ -169,38 +170,15 @@ def is_version(version: str, wanted: str) -> bool:
     return version == wanted or (version.startswith(wanted) and not version[len(wanted)].isdigit())
 
 
-def nvidia_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Decide which way the container reaches the GPU.
-
-    :returns: also ``path``: ``cdi``, ``gpus`` or ``cpu``.
-    """
-    gpu, docker = desk["gpu"], desk["docker"]
-    if gpu["state"] != "ok":
-        return {"act": False, "path": "cpu", "reason": gpu["reason"]}
-    if any(device.startswith("nvidia.com/gpu=") for device in docker["cdi"]) and _major(docker["version"]) >= 25:
-        return {"act": False, "path": "cdi", "reason": f"{gpu['reason']}, offered by CDI"}
-    if "nvidia" in docker["runtimes"]:
-        return {"act": False, "path": "gpus", "reason": f"{gpu['reason']}, offered by the NVIDIA runtime"}
-    return {
-        "act": False,
-        "path": "cpu",
-        "reason": f"{gpu['reason']}, but Docker has neither a CDI device nor the NVIDIA runtime; install the NVIDIA "
-        "Container Toolkit to use it",
-    }
-
-
-def background_tasks(desk: dict[str, Any], wanted: str | bool) -> bool:
+def background_tasks(desk: dict[str, Any], wanted: str | bool, gpu: dict[str, Any] | None = None) -> bool:
     """Return whether the page may ask the model for titles, tags and follow-up questions.
 
     :param wanted: ``auto`` (only with a GPU), or a truth value as YAML or an inventory spells it.
+    :param gpu: what is wanted of the GPU, as :func:`gpu_plan` takes it.
     """
     if str(wanted).lower() == "auto":
-        return bool(nvidia_plan(desk, {})["path"] != "cpu")
+        return bool(gpu_plan(desk, gpu or {})["path"] != "cpu")
     return str(wanted).lower() in ("true", "yes", "1")
-
-
-def _major(version: str | None) -> int:
-    return int((version or "0").split(".")[0])
 
 
 def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -217,6 +195,8 @@ def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
         return {"act": True, "do": "adopt", "reason": "a container of this name was started by hand"}
     if container["config_hash"] != wanted["config_hash"]:
         return {"act": True, "do": "replace", "reason": "its configuration or image has changed"}
+    if container.get("gpu_lost"):
+        return {"act": True, "do": "replace", "reason": f"it has lost its GPU ({container['gpu_lost']})"}
     if container["state"] != "running":
         return {"act": True, "do": "start", "reason": f"it is {container['state']}"}
     if container["health"] == "unhealthy":
