@@ -17,9 +17,10 @@ PAUSE = 15.0
 """Seconds between two lines about the same build."""
 
 
-def image(say: Callable[[str], None]) -> str:
+def image(say: Callable[[str], None], engine: str = "cpu") -> str:
     """Return the tag of the image, made where this Docker has none and the cache has no archive.
 
+    :param engine: what it computes on, ``cpu`` or ``vulkan``.
     :param say: called with a line now and then: from nothing it takes minutes.
     """
     said = [0.0]
@@ -31,4 +32,4 @@ def image(say: Callable[[str], None]) -> str:
             say(f"image: {f'{completed} of {total}, ' if total else ''}{detail}")
 
     chosen = cpu_flags(desk_cpu_flags(Path("/proc/cpuinfo").read_text()), platform.machine())
-    return Build(str(RECIPE), str(cache.folder("desk")), chosen, tell).image()
+    return Build(str(RECIPE), str(cache.folder("desk")), chosen, tell, engine).image()

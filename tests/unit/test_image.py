@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -20,11 +21,13 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build im
     BuildFailed,
     cpu_flags,
     desk_cpu_flags,
+    engines_hash,
     mirror,
     recipe_hash,
     versions,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import (
+    image_engine,
     registry_digest,
     registry_host,
     spelled,
@@ -175,6 +178,47 @@ def test_an_image_is_named_after_what_it_is_made_of(tmp_path: Path) -> None:
     assert build.hash == recipe_hash(str(RECIPE), ["-O3"])
     assert build.tag == f"llmdesk/open-webui:{pins['OPEN_WEBUI']}-ollama{pins['OLLAMA']}-{build.hash[:12]}"
     assert build.archive == f"{tmp_path}/images/{build.hash}.tar"
+
+
+def test_an_image_for_a_gpu_leaves_that_for_the_cpu_as_it_is(tmp_path: Path) -> None:
+    plain = Build(str(RECIPE), str(tmp_path), ["-O3"], lambda *_report: None)
+    vulkan = Build(str(RECIPE), str(tmp_path), ["-O3"], lambda *_report: None, "vulkan")
+    assert plain.hash == recipe_hash(str(RECIPE), ["-O3"]), "whatever lies in the folder beside the recipe"
+    assert vulkan.hash == recipe_hash(str(RECIPE), ["-O3"], "vulkan") != plain.hash
+    assert "-vulkan-" in vulkan.tag
+    assert engines_hash(str(RECIPE), ["-O3"], "vulkan") != engines_hash(str(RECIPE), ["-O3"])
+
+
+def test_an_image_for_a_gpu_is_made_by_the_scripts_beside_the_recipe(docker: Docker, tmp_path: Path) -> None:
+    docker.answers('case "$*" in "image inspect llmdesk/build-root"*) exit 0 ;; "image inspect"*) exit 1 ;; esac')
+    with contextlib.suppress(OSError, BuildFailed):  # no engine comes out of a docker that does nothing
+        Build(str(RECIPE), str(tmp_path / "cache"), [], lambda *_report: None, "vulkan").image()
+    scripts = {line.split("sh ")[-1]: line for line in docker.asked if line.startswith("docker run")}
+    assert set(scripts) == {
+        "/recipe-vulkan/build-page.sh",
+        "/recipe-vulkan/build-tools.sh",
+        "/recipe/build-llama.sh",
+        "/recipe/build-ollama.sh",
+    }
+    assert all(f"{RECIPE}-vulkan:/recipe-vulkan:ro" in line for line in scripts.values())
+    assert "-DGGML_VULKAN=ON" in scripts["/recipe/build-llama.sh"]
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "engine"),
+    [
+        ({"registry": "ghcr.io/open-webui/open-webui:ollama"}, {}, "cuda"),
+        ({"registry": "mirror.example.com/open-webui:ollama-rocm"}, {}, "rocm"),
+        ({"registry": "mirror.example.com/rocm/open-webui:ollama"}, {}, "cuda"),
+        ({"registry": "mirror.example.com/own:1", "engine": "vulkan"}, {}, "vulkan"),
+        ({"reference": "ghcr.io/open-webui/open-webui:ollama", "source": "x"}, {}, "cuda"),
+        ({"build": True}, {"llmdesk.recipe": "1"}, "cpu"),  # made before there was a label for it
+        ({"archive": "/srv/it.tar"}, {"llmdesk.recipe": "1", "llmdesk.engine": "vulkan"}, "vulkan"),
+        ({"archive": "/srv/it.tar", "engine": "cuda"}, {"llmdesk.recipe": "1"}, "cpu"),
+    ],
+)
+def test_what_the_engine_of_an_image_computes_on(source: dict[str, Any], labels: dict[str, str], engine: str) -> None:
+    assert image_engine(source, labels) == engine
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,14 @@ PIP_CONF = "/etc/pip.conf"
 ROOT_PACKAGES = "ca-certificates,curl,jq,python3,python3-venv,libgomp1,procps"
 ENGINES = ("ollama", "llama-server", "llama-quantize")
 ENGINE_FILES = ("build-llama.sh", "build-ollama.sh", "build-tools.sh", "tune.cmake")
+# Where the tools of an image with Vulkan lie in their stage.
+VULKAN_FLAGS = (
+    "-DGGML_VULKAN=ON",
+    "-DVulkan_INCLUDE_DIR=/opt/vulkan/usr/include",
+    "-DVulkan_GLSLC_EXECUTABLE=/opt/vulkan/bin/glslc",
+    "-DSPIRV-Headers_DIR=/opt/vulkan/usr/share/cmake/SPIRV-Headers",
+    "-DCMAKE_PROJECT_INCLUDE_BEFORE=/recipe-vulkan/tune.cmake",
+)
 STEP = re.compile(r"\[(\d+)/(\d+)\]")  # ninja's own count
 
 
@@ -60,15 +68,27 @@ def cpu_flags(flags: list[str], machine: str) -> list[str]:
     return chosen
 
 
-def recipe_hash(folder: str, chosen: list[str]) -> str:
+def vulkan_folder(folder: str) -> str:
+    """Return the folder beside a recipe that has what an image with Vulkan is made by in another way, or besides."""
+    return folder + "-vulkan"
+
+
+def recipe_hash(folder: str, chosen: list[str], engine: str = "cpu") -> str:
     """Return the sha256 of everything that an image is made by: the recipe's files and the compiler's flags."""
-    return _hash_of_files(folder, sorted(os.listdir(folder)), [*chosen, ROOT_PACKAGES])
+    known = _hash_of_files(folder, sorted(os.listdir(folder)), [*chosen, ROOT_PACKAGES])
+    return known if engine == "cpu" else _with_vulkan(folder, known)
 
 
-def engines_hash(folder: str, chosen: list[str]) -> str:
+def _with_vulkan(folder: str, known: str) -> str:
+    more = vulkan_folder(folder)
+    return _hash_of_files(more, sorted(os.listdir(more)), [known, *VULKAN_FLAGS])
+
+
+def engines_hash(folder: str, chosen: list[str], engine: str = "cpu") -> str:
     """Return the sha256 of everything that the two engines are made by: a newer page needs no new ones."""
     pins = [f"{name}={value}" for name, value in sorted(versions(folder).items()) if not name.startswith("OPEN_WEBUI")]
-    return _hash_of_files(folder, ENGINE_FILES, [*chosen, *pins])
+    known = _hash_of_files(folder, ENGINE_FILES, [*chosen, *pins])
+    return known if engine == "cpu" else _with_vulkan(folder, known)
 
 
 def _hash_of_files(folder: str, names: Iterable[str], more: list[str]) -> str:
@@ -98,22 +118,30 @@ class Build:
     :param cache: folder that keeps everything.
     :param chosen: the compiler's flags, of :func:`cpu_flags`.
     :param tell: called with ``completed``, ``total`` and ``detail`` while a stage works.
+    :param engine: what it computes on: ``cpu``, or ``vulkan`` for a GPU of any make, and the CPU beside it.
     """
 
     def __init__(
-        self, recipe: str, cache: str, chosen: list[str], tell: Callable[[int | None, int | None, str], None]
+        self,
+        recipe: str,
+        cache: str,
+        chosen: list[str],
+        tell: Callable[[int | None, int | None, str], None],
+        engine: str = "cpu",
     ) -> None:
         self._recipe = recipe
-        self._chosen = chosen
+        self._engine = engine
+        self._chosen = chosen if engine == "cpu" else [*chosen, *VULKAN_FLAGS]
         self._tell = tell
-        self.hash = recipe_hash(recipe, chosen)
+        self.hash = recipe_hash(recipe, chosen, engine)
         self._versions = versions(recipe)
         self._cache = cache
         self._build = os.path.join(cache, "build", self.hash[:12])
-        self._engines = os.path.join(cache, "engines", engines_hash(recipe, chosen)[:12])
+        self._engines = os.path.join(cache, "engines", engines_hash(recipe, chosen, engine)[:12])
         self.archive = os.path.join(cache, "images", self.hash + ".tar")
+        kind = "" if engine == "cpu" else f"-{engine}"
         self.tag = (
-            f"llmdesk/open-webui:{self._versions['OPEN_WEBUI']}-ollama{self._versions['OLLAMA']}-{self.hash[:12]}"
+            f"llmdesk/open-webui:{self._versions['OPEN_WEBUI']}-ollama{self._versions['OLLAMA']}{kind}-{self.hash[:12]}"
         )
         self._root = f"llmdesk/build-root:{hashlib.sha256(ROOT_PACKAGES.encode()).hexdigest()[:12]}"
         self._tools = f"llmdesk/build-tools:{self.hash[:12]}"
@@ -206,13 +234,19 @@ class Build:
         command += ["--volume", f"{self._engines}:/build/out"]
         command += ["--volume", f"{self._cache}/go:/cache/go", "--volume", f"{self._cache}/pip:/root/.cache/pip"]
         command += ["--volume", f"{self._recipe}:/recipe:ro"]
+        script = f"/recipe/build-{stage}.sh"
+        if self._engine != "cpu":
+            more_of_it = vulkan_folder(self._recipe)
+            command += ["--volume", f"{more_of_it}:/recipe-vulkan:ro"]
+            if os.path.exists(os.path.join(more_of_it, f"build-{stage}.sh")):
+                script = f"/recipe-vulkan/build-{stage}.sh"
         for path in (SYSTEM_BUNDLE, PIP_CONF):
             if os.path.exists(path):
                 command += ["--volume", f"{path}:{path}:ro"]
         settings = {"PIP_CERT": SYSTEM_BUNDLE, "SSL_CERT_FILE": SYSTEM_BUNDLE, "DEBIAN_FRONTEND": "noninteractive"}
         for key, value in sorted(settings.items()):
             command += ["--env", f"{key}={value}"]
-        script = f". /dev/stdin && exec sh /recipe/build-{stage}.sh < /dev/null"
+        script = f". /dev/stdin && exec sh {script} < /dev/null"
         with open(self._log(stage), "wb") as log:
             process = subprocess.Popen(
                 [*command, *more, "--interactive", image, "sh", "-c", script],
@@ -270,7 +304,7 @@ class Build:
             shutil.copy2(os.path.join(self._recipe, name), context)
         shutil.copy2(SYSTEM_BUNDLE, os.path.join(context, "ca-certificates.crt"))
         command = ["docker", "build", "--build-arg", "PAGE=" + self._page, "--tag", self.tag]
-        command += ["--label", "llmdesk.recipe=" + self.hash]
+        command += ["--label", "llmdesk.recipe=" + self.hash, "--label", "llmdesk.engine=" + self._engine]
         for name in ("DEBIAN", "OPEN_WEBUI", "OLLAMA", "LLAMA_CPP"):
             command += ["--label", f"llmdesk.{name.lower()}={self._versions[name]}"]
         self._work("assemble", [*command, context], "putting the image together", {"DOCKER_BUILDKIT": "0"})

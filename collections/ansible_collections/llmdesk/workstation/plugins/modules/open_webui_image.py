@@ -34,6 +34,16 @@ options:
       build:
         description: Make it on the desk.
         type: bool
+      engine:
+        description: What the engine inside computes on, where the tag does not say it; a tag with C(rocm) in it is
+          taken for C(rocm), any other for C(cuda), and an image of llmdesk's own recipe says it in a label.
+        type: str
+        choices: [cuda, rocm, vulkan, cpu]
+  build_engine:
+    description: What the engine of an image that is built computes on, the CPU alone, or by Vulkan also a GPU.
+    type: str
+    choices: [cpu, vulkan]
+    default: cpu
   cache_dir:
     description: Folder of downloads and built images.
     type: path
@@ -100,6 +110,9 @@ image:
     source:
       description: The source that brought it.
       type: str
+    engine:
+      description: What its engine computes on, C(cuda), C(rocm), C(vulkan) or C(cpu).
+      type: str
     digest:
       description: The digest under which its registry knows it, null for any other source.
       type: str
@@ -137,6 +150,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build im
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import (
     DOCKER_HUB,
+    image_engine,
     registry_digest,
     registry_host,
     spelled,
@@ -191,6 +205,7 @@ class Image:
                     "reference": reference,
                     "source": spelled(source),
                     "digest": registry_digest(inspected, reference),
+                    "engine": image_engine(source, (inspected.get("Config") or {}).get("Labels") or {}),
                 }
                 known = image["id"] in before
                 difference = {"before": {"id": image["id"] if known else None}, "after": {"id": image["id"]}}
@@ -348,7 +363,9 @@ class Image:
         def tell(completed: int | None, total: int | None, detail: str) -> None:
             self._progress.report("image", completed, total, "steps", detail)
 
-        return Build(self._wanted["recipe"], self._wanted["cache_dir"], chosen, tell).image()
+        return Build(
+            self._wanted["recipe"], self._wanted["cache_dir"], chosen, tell, self._wanted["build_engine"]
+        ).image()
 
 
 def main() -> None:
@@ -363,11 +380,13 @@ def main() -> None:
                     "digest": {"type": "str"},
                     "archive": {"type": "path"},
                     "build": {"type": "bool"},
+                    "engine": {"type": "str", "choices": ["cuda", "rocm", "vulkan", "cpu"]},
                 },
                 "mutually_exclusive": [("registry", "archive", "build")],
                 "required_one_of": [("registry", "archive", "build")],
                 "required_by": {"digest": "registry"},
             },
+            "build_engine": {"type": "str", "choices": ["cpu", "vulkan"], "default": "cpu"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
             "timeout_connect": {"type": "float", "default": 5},
             **network.ARGUMENTS,
