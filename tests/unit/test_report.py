@@ -110,6 +110,30 @@ def test_what_works_but_not_as_wanted(changed: dict[str, Any], words: str) -> No
     assert words in said[0]
 
 
+CARD = {"vendor": "nvidia", "name": "NVIDIA RTX A6000"}
+TO_THE_CPU = {"path": "cpu", "reason": "NVIDIA RTX A6000, but the toolkit is not installed"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "proof", "gpu", "words"),
+    [
+        ({"gpus": [CARD]}, {}, TO_THE_CPU, "The desk has a GPU and answers from the CPU: NVIDIA RTX A6000, but the"),
+        ({"gpus": [CARD]}, {}, {"path": "cpu", "reason": "the CPU was chosen (desk_gpu: none)"}, None),
+        ({"gpus": [CARD]}, {}, {"path": "cdi", "reason": "offered by CDI"}, None),
+        ({"gpus": [CARD], "container": None}, {}, TO_THE_CPU, None),
+        ({"gpus": [dict(CARD, integrated=True)]}, {}, TO_THE_CPU, None),  # every laptop has one
+        ({"container": {"gpu_lost": "NVML: Unknown Error"}}, {}, {}, "has lost its GPU (NVML: Unknown Error)"),
+        ({}, {"processor": "gpu-partly", "size": 200, "size_vram": 50}, {}, "Only 25 % of smollm2:135m fit"),
+    ],
+)
+def test_a_gpu_that_is_not_used_as_it_could_be(
+    changed: dict[str, Any], proof: dict[str, Any], gpu: dict[str, Any], words: str | None
+) -> None:
+    said = desk_report(desk(record=record(proof={**PROOF, **proof}), **changed), {}, "a@b", gpu)["warnings"]
+    assert len(said) == (0 if words is None else 1)
+    assert words is None or words in said[0]
+
+
 def test_the_model_of_the_proof_is_the_one_that_is_shown() -> None:
     two = {"a:1": {"model": "a:1"}, "b:1": {"model": "b:1"}}
     shown = desk_report(desk(record=record(models=two, proof=dict(PROOF, model="b:1"))), {}, "a")["model"]
@@ -144,6 +168,7 @@ WANTED = {
         ("chat", "registry.ollama.ai/library/m:1 does not support tools", "switches them off"),
         ("chat", "model requires more system memory (9 GiB) than is available", "choose a smaller one"),
         ("chat", "no answer within 300 s", "docker logs open-webui"),
+        ("gpu", "the container has lost its GPU", "desk_gpu: none"),
     ],
 )
 def test_every_broken_link_has_a_remedy(link: str, error: str, words: str) -> None:

@@ -10,7 +10,7 @@ author:
   - llmdesk maintainers (@llmdesk)
 description:
   - Turns the desk facts, and what a chat in this run said, into the report that the screen shows.
-positional: chat, email
+positional: chat, email, gpu
 options:
   _input:
     description: The desk facts, C(desk_state.desk).
@@ -24,6 +24,10 @@ options:
     description: The address the administrator signs in with.
     type: str
     default: admin@localhost
+  gpu:
+    description: Which way the container takes to a GPU, C(plan('gpu')).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -54,8 +58,13 @@ class FilterModule:
         return {"desk_report": report}
 
 
-def report(desk: dict[str, Any], chat: dict[str, Any] | None = None, email: str = "admin@localhost") -> dict[str, Any]:
+def report(
+    desk: dict[str, Any],
+    chat: dict[str, Any] | None = None,
+    email: str = "admin@localhost",
+    gpu: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the report of one desk; see the module it comes from."""
-    said = desk_report(desk, chat or {}, email)
+    said = desk_report(desk, chat or {}, email, gpu)
     hint = shell_proxy(desk, dict(os.environ), platform.node())
     return dict(said, warnings=[*said["warnings"], *filter(None, [hint])])

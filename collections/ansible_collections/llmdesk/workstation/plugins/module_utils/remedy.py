@@ -9,7 +9,7 @@ from typing import Any
 def remedy(link: str, error: str, desk: dict[str, Any]) -> str:
     """Return one sentence that says what to do.
 
-    :param link: ``page``, ``account``, ``ollama``, ``model`` or ``chat``.
+    :param link: ``page``, ``account``, ``ollama``, ``model``, ``chat`` or ``gpu``.
     :param error: what was seen.
     :param desk: ``container``, ``model``, ``url``, ``ollama_url`` and ``password_file`` of the desk.
     """
@@ -30,6 +30,8 @@ def remedy(link: str, error: str, desk: dict[str, Any]) -> str:
         )
     if link == "ollama":
         return f"Ollama has died inside the container: 'docker restart {desk['container']}' or {again}."
+    if link == "gpu":
+        return "To agree to the CPU, set desk_gpu: none (docs/gpu.md)."
     if link == "model":
         return f"Bring it with './llmdesk up --model {desk['model']}'."
     if "does not support tools" in error:

@@ -6,12 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 
-def desk_report(desk: dict[str, Any], chat: dict[str, Any], email: str) -> dict[str, Any]:
+def desk_report(
+    desk: dict[str, Any], chat: dict[str, Any], email: str, gpu: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the report of one desk.
 
     :param desk: the desk facts.
     :param chat: the result of ``open_webui_chat`` in this run; empty where nothing was asked.
     :param email: the address the administrator signs in with.
+    :param gpu: which way the container takes to a GPU, as ``gpu_plan`` decides it.
     :returns: ``address``, ``account``, ``image``, ``model``, ``proof`` (None where there is none; ``fresh`` says if it
         is of this run), ``links`` and ``warnings``. Nothing in it is secret.
     """
@@ -28,7 +31,7 @@ def desk_report(desk: dict[str, Any], chat: dict[str, Any], email: str) -> dict[
         "model": _model(record["models"] or {}, proof),
         "proof": dict(proof, fresh=bool(chat.get("proof"))) if proof else None,
         "links": chat.get("links") or links(desk),
-        "warnings": warnings(desk),
+        "warnings": warnings(desk) + gpu_warnings(desk, proof or {}, gpu or {}),
     }
 
 
@@ -71,6 +74,21 @@ def warnings(desk: dict[str, Any]) -> list[str]:
             "administrator's address and password once as desk_admin_email and open_webui_admin_password."
         )
     return [*said, *desk["unknown"]]
+
+
+def gpu_warnings(desk: dict[str, Any], proof: dict[str, Any], gpu: dict[str, Any]) -> list[str]:
+    """Return why a desk with a GPU answers from the CPU, or how little of a model its GPU holds."""
+    said = []
+    able = any(not card.get("integrated") for card in desk.get("gpus") or [])
+    if desk["container"] and able and gpu.get("path") == "cpu" and "desk_gpu: none" not in gpu["reason"]:
+        said.append(f"The desk has a GPU and answers from the CPU: {gpu['reason']}.")
+    lost = (desk["container"] or {}).get("gpu_lost")
+    if lost:
+        said.append(f"The container has lost its GPU ({lost}): './llmdesk up' makes it anew.")
+    if proof.get("processor") == "gpu-partly" and proof.get("size"):
+        share = 100 * proof["size_vram"] // proof["size"]
+        said.append(f"Only {share} % of {proof['model']} fit into the GPU's memory; the CPU computes the rest, slowly.")
+    return said
 
 
 def _model(recorded: dict[str, Any], proof: dict[str, Any] | None) -> dict[str, Any]:

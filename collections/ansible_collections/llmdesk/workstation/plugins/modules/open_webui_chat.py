@@ -44,6 +44,18 @@ options:
     description: What to ask.
     type: str
     default: What is the capital of France?
+  gpu_path:
+    description:
+      - The way on which the container was given a GPU, as C(plan('gpu')) decides it. Anything but V(cpu) is a promise,
+        and an answer from the CPU alone breaks it.
+    type: str
+    choices: [cpu, cdi, gpus, rocm, vulkan]
+    default: cpu
+  gpus:
+    description: The GPUs of the desk facts, for the reason of a broken promise.
+    type: list
+    elements: dict
+    default: []
   timeout:
     description: Seconds that the whole answer may take.
     type: int
@@ -71,7 +83,7 @@ links:
   elements: dict
   contains:
     name:
-      description: One of C(page), C(account), C(ollama), C(model), C(chat).
+      description: One of C(page), C(account), C(ollama), C(model), C(chat), and C(gpu) where one was promised.
       type: str
     ok:
       description: Whether it works.
@@ -102,6 +114,12 @@ proof:
       description: C(gpu), C(gpu-partly) or C(cpu), from how much of the model lies in the GPU's memory.
       type: str
       sample: cpu
+    size:
+      description: Bytes of the model in memory.
+      type: int
+    size_vram:
+      description: How many of them lie in the GPU's memory.
+      type: int
     seconds:
       description: Seconds from question to complete answer.
       type: float
@@ -121,8 +139,13 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_exec import run
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import DockerFailure
+from ansible_collections.llmdesk.workstation.plugins.module_utils.gpu_plan import why_cpu
 from ansible_collections.llmdesk.workstation.plugins.module_utils.open_webui import OpenWebUI, PageError, speed
 from ansible_collections.llmdesk.workstation.plugins.module_utils.remedy import remedy
+
+INSIDE = 10.0  # seconds that nvidia-smi may take in the container
 
 
 class BrokenLink(Exception):
@@ -148,6 +171,8 @@ class Proof:
             "model": self._find_model,
             "chat": self._chat,
         }
+        if self._wanted["gpu_path"] != "cpu":
+            walks["gpu"] = self._see_gpu
         for name, walk in walks.items():
             link = {"name": name, "ok": True, "error": "", "remedy": ""}
             self.links.append(link)
@@ -182,11 +207,35 @@ class Proof:
             "model": self._wanted["model"],
             "question": self._wanted["question"],
             "answer": answer["content"].strip(),
-            "processor": processor(self._ollama.request("GET", "/api/ps")["models"], self._wanted["model"]),
+            **self._where(),
             "seconds": round(time.monotonic() - started, 2),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **speed(answer["usage"]),
         }
+
+    def _where(self) -> dict[str, Any]:
+        loaded = self._ollama.request("GET", "/api/ps")["models"]
+        sizes: dict[str, Any] = next((entry for entry in loaded if entry["name"] == self._wanted["model"]), {})
+        where = {name: sizes.get(name) or 0 for name in ("size", "size_vram")}
+        return {"processor": processor(loaded, self._wanted["model"]), **where}
+
+    def _see_gpu(self) -> None:
+        """Hold the desk to the GPU that it was promised: Ollama falls back to the CPU without a word."""
+        if self.proof["processor"] != "cpu":
+            return
+        path, inside = self._wanted["gpu_path"], None
+        if path in ("cdi", "gpus"):
+            try:
+                code, said = run(self._wanted["container"], ["nvidia-smi", "-L"], INSIDE)
+                inside = {"code": code, "said": said}
+            except DockerFailure as error:
+                inside = {"code": 1, "said": str(error)}
+        largest: dict[str, Any] = max(self._wanted["gpus"], key=lambda gpu: gpu.get("vram") or 0, default={})
+        size = self.proof["size"]
+        why = why_cpu({"inside": inside, "size": size, "vram": largest.get("vram"), "free": largest.get("free")})
+        raise BrokenLink(
+            f"the desk was promised a GPU ({path}) and answers from the CPU (size_vram 0 of {size} bytes): {why}"
+        )
 
 
 def processor(loaded: list[dict[str, Any]], model: str) -> str:
@@ -210,6 +259,8 @@ def main() -> None:
             "password_file": {"type": "path", "default": "/etc/llmdesk/admin_password", "no_log": False},
             "model": {"type": "str", "required": True},
             "question": {"type": "str", "default": "What is the capital of France?"},
+            "gpu_path": {"type": "str", "choices": ["cpu", "cdi", "gpus", "rocm", "vulkan"], "default": "cpu"},
+            "gpus": {"type": "list", "elements": "dict", "default": []},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
