@@ -99,6 +99,7 @@ def up(models: tuple[str, ...], port: int | None, images: tuple[str, ...], retry
         variables["open_webui_image_sources"] = [image_source(image) for image in images]
     if retry_sources:
         variables |= {"ollama_models_retry_sources": True, "open_webui_image_upgrade": True}
+        variables |= {"nvidia_runtime_retry": True}
     _run("site.yml", variables, **options)
 
 

@@ -74,7 +74,14 @@ def test_an_archive_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
             ["--image", "x/y:z", "--image", "build"],
             {"open_webui_image_sources": [{"registry": "x/y:z"}, {"build": True}]},
         ),
-        (["--retry-sources"], {"ollama_models_retry_sources": True, "open_webui_image_upgrade": True}),
+        (
+            ["--retry-sources"],
+            {
+                "ollama_models_retry_sources": True,
+                "open_webui_image_upgrade": True,
+                "nvidia_runtime_retry": True,
+            },
+        ),
     ],
 )
 def test_what_up_asks_for(plays: list[Play], arguments: list[str], variables: Any) -> None:
