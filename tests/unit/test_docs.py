@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.llmdesk.workstation.plugins.module_utils import fit
+from ansible_collections.llmdesk.workstation.plugins.module_utils.gpu_plan import why_cpu
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import declared, models_plan
 from ansible_collections.llmdesk.workstation.plugins.module_utils.network import files, refused, settings
 
@@ -117,3 +118,35 @@ def test_the_page_explains_what_is_said_of_a_proxy() -> None:
         said = refused("407", "http://proxy:1", opened)
         words = said.split(" (HTTP 407)")[0].split("proxy:1 ")[1].split(" of desk_proxy")[0]
         assert words in PROXIES
+
+
+GPU_PAGE = (ROOT / "docs" / "gpu.md").read_text()
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```yaml\n(.*?)^```", GPU_PAGE, re.MULTILINE | re.DOTALL))
+def test_an_example_about_the_gpu_is_one_that_the_roles_take(example: str) -> None:
+    roles = [read(COLLECTION / "roles" / name / "meta" / "argument_specs.yml") for name in ("desk", "open_webui")]
+    options = {name: given for role in roles for name, given in role["argument_specs"]["main"]["options"].items()}
+    for name, value in yaml.safe_load(example).items():
+        assert isinstance(value, TYPES[options[name]["type"]])
+        assert "choices" not in options[name] or value in options[name]["choices"]
+        for entry in value if options[name].get("elements") == "dict" else []:
+            assert set(entry) <= set(options[name]["options"])
+
+
+def test_every_reason_of_a_cpu_that_answers_is_explained() -> None:
+    table = GPU_PAGE[GPU_PAGE.index("| it says | do |") :]
+    nothing: dict[str, Any] = {"inside": None, "size": 2, "vram": None, "free": None}
+    for seen, words in (
+        (
+            {"inside": {"code": 255, "said": "Failed to initialize NVML: Unknown Error"}},
+            "the container has lost its GPU",
+        ),
+        ({"inside": {"code": 18, "said": "NVML: version mismatch"}}, "the driver was updated under the container"),
+        ({"inside": {"code": 1, "said": ""}}, "the container was not given the GPU"),
+        ({"vram": 1}, "the largest GPU has"),
+        ({"vram": 4, "free": 1}, "of the GPU's memory"),
+        ({}, "Ollama did not take the GPU"),
+    ):
+        assert words in why_cpu({**nothing, **seen})
+        assert words in table
