@@ -193,7 +193,8 @@ def test_an_image_for_a_gpu_is_made_by_the_scripts_beside_the_recipe(docker: Doc
     docker.answers('case "$*" in "image inspect llmdesk/build-root"*) exit 0 ;; "image inspect"*) exit 1 ;; esac')
     with contextlib.suppress(OSError, BuildFailed):  # no engine comes out of a docker that does nothing
         Build(str(RECIPE), str(tmp_path / "cache"), [], lambda *_report: None, "vulkan").image()
-    scripts = {line.split("sh ")[-1]: line for line in docker.asked if line.startswith("docker run")}
+    started = [line for line in docker.asked if line.startswith("docker run")]
+    scripts = {line.split("exec sh ")[-1].split()[0]: line for line in started}
     assert set(scripts) == {
         "/recipe-vulkan/build-page.sh",
         "/recipe-vulkan/build-tools.sh",
