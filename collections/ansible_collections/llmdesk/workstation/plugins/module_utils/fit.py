@@ -324,8 +324,9 @@ def _placed(has: Hardware, model: Model, context: int, kind: str) -> dict[str, A
     if not has.cards:
         return _on_cpu(has, model, context, kind, has.without)
     flash = all(card.compute >= 6 and card.compute != 7.2 for card in has.cards)
-    # Whole layers: each card but one may be left with less room than one takes.
-    waste = (len(has.cards) - 1) * (model.weights // (model.layers + 1))
+    # Every card computes for itself, and whole layers: each but one may be left with less room than a layer takes.
+    batch = _batch(model, context, room)
+    waste = (len(has.cards) - 1) * (model.weights // (model.layers + 1) + compute(model, context, batch, flash))
     largest = max(has.cards, key=lambda card: card.room)
     needed = on_gpu(model, context, room, kind, flash)
     where = largest.name if len(has.cards) == 1 else f"{len(has.cards)} GPUs together"
@@ -346,11 +347,12 @@ def _placed(has: Hardware, model: Model, context: int, kind: str) -> dict[str, A
 
 def _partly(has: Hardware, model: Model, context: int, kind: str, where: str, flash: bool) -> dict[str, Any]:
     room = sum(card.room for card in has.cards)
-    fixed = (compute(model, context, 512, flash)) * len(has.cards) + model.projector
+    others, buffers = len(has.cards) - 1, compute(model, context, 512, flash)
+    fixed = buffers * len(has.cards) + model.projector
     layer = (model.weights + cache(model, context, 512, kind)) // (model.layers + 1)
     # Of several cards each ends with a piece of a layer that has no room.
-    layers = max(0, min(model.layers, (room - fixed - (len(has.cards) - 1) * layer) // max(1, layer)))
-    needed = on_gpu(model, context, 0, kind, flash)
+    layers = max(0, min(model.layers, (room - fixed - others * layer) // max(1, layer)))
+    needed = on_gpu(model, context, 0, kind, flash) + others * (layer + buffers)
     if any(card.shared for card in has.cards):
         return _on_cpu(has, model, context, kind, f"{where} shares the machine's memory, too little for all of it")
     if not layers:
