@@ -89,7 +89,7 @@ class Machine:
 
 @pytest.fixture(scope="module", params=SYSTEMS)
 def machine(request: pytest.FixtureRequest, make_desk: Callable[..., Container]) -> Machine:
-    made = Machine(make_desk(f"llmdesk-test-c-daemon-{request.param}", request.param, with_docker=True, cached=False))
+    made = Machine(make_desk(f"llmdesk-test-daemon-{request.param}", request.param, with_docker=True, cached=False))
     made.does(ROOT)
     return made
 
@@ -212,6 +212,26 @@ def test_a_daemon_that_does_not_come_back_gets_its_file_back(machine: Machine, t
     assert "returning" in machine.does("docker ps --format '{{.Names}}'")
     assert machine.does("systemctl is-active docker").strip() == "active"
     machine.does("docker rm --force returning")
+
+
+@pytest.mark.parametrize(("config", "taken"), [({"mtu": 1400}, True), ({"bip": "no address"}, False)])
+def test_a_run_that_was_cut_off_is_taken_up_by_the_next(machine: Machine, config: dict[str, Any], taken: bool) -> None:
+    machine.has(NVIDIA)
+    pid = machine.pid()
+    machine.does(f"cp {FILE} {FILE}.kept")
+    desk.put(machine.container, FILE, json.dumps({**NVIDIA, **config}).encode())
+    note = json.dumps({"path": FILE, "backup": f"{FILE}.kept"})
+    desk.put(machine.container, "/root/note", note.encode())
+    machine.does("cp /root/note /run/llmdesk-daemon-config.json")
+    done = machine.sets({})
+    assert machine.pid() != pid
+    if taken:
+        assert (done["applied"], done["keys"], done["backup"]) == ("restart", ["mtu"], f"{FILE}.kept")
+    else:
+        assert done["rolled_back"] is True
+    assert machine.settings() == {**NVIDIA, **(config if taken else {})}
+    pid = machine.pid()
+    assert (machine.sets({})["changed"], machine.pid()) == (False, pid)
 
 
 def test_a_daemon_that_refuses_a_reload_gets_its_file_back(machine: Machine) -> None:

@@ -384,7 +384,10 @@ def test_docker_is_absent(machine: Machine) -> None:
     desk = machine.look()
     assert (desk["docker"]["state"], desk["docker"]["client"], desk["container"]) == ("absent", True, None)
     path = "/etc/docker/daemon.json"
-    assert desk["docker"]["daemon_json"] == {"state": "absent", "error": None, "config": {}, "path": path}
+    settings: dict[str, Any] = {"state": "absent", "error": None, "config": {}, "path": path, "cut_off": False}
+    assert desk["docker"]["daemon_json"] == settings
+    machine.has("/run/llmdesk-daemon-config.json", "{}")
+    assert machine.look()["docker"]["daemon_json"]["cut_off"] is True
     assert desk["account"]["state"] == "none"
 
 

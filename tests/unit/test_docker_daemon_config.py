@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config
 from ansible_collections.llmdesk.workstation.plugins.module_utils.daemon_config import flag
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_daemon import DaemonFailure
 from ansible_collections.llmdesk.workstation.plugins.modules import docker_daemon_config
@@ -34,6 +35,7 @@ class Daemon:
         self.version: str | None = kind.get("version", "28.5.1")
         self.fails: list[str] = kind.get("fails", [])
         self.done: list[str] = []
+        self.start_time = 1.0
 
     def file(self) -> str | None:
         return flag(self.command, ("--config-file",))
@@ -46,6 +48,9 @@ class Daemon:
 
     def containers(self) -> dict[str, Any]:
         return {}
+
+    def began(self) -> float:
+        return self.start_time
 
     def _does(self, what: str) -> None:
         self.done.append(what)
@@ -71,6 +76,7 @@ class Machine:
         self.commands: list[list[str]] = []
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(docker_daemon_config, "DEFAULT", str(self.file))
+        monkeypatch.setattr(daemon_config, "NOTE", str(folder / "note"))
         monkeypatch.setattr(shutil, "which", lambda _name: "/usr/sbin/dockerd")
 
     def sets(self, config: dict[str, Any], daemon: Daemon, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -195,3 +201,49 @@ def test_check_mode_writes_nothing(machine: Machine) -> None:
     assert (result["changed"], result["applied"], result["validated"]) == (True, "restart", "dockerd --validate")
     assert not machine.file.exists()
     assert daemon.done == []
+
+
+class Killed(BaseException):
+    """Nothing of a process that is killed runs any more."""
+
+
+def cut_off(machine: Machine, config: dict[str, Any]) -> None:
+    """Let a run end between the file and the daemon."""
+
+    class Cut(Daemon):
+        def _does(self, what: str) -> None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        machine.sets(config, Cut())
+
+
+def test_a_run_that_was_cut_off_is_taken_up_by_the_next(machine: Machine) -> None:
+    machine.file.write_text('{"mtu":  1400}')
+    cut_off(machine, LOG)
+    assert json.loads(machine.file.read_text()) == {"mtu": 1400, **LOG}
+    daemon = Daemon()
+    result = machine.sets({}, daemon)
+    assert (result["changed"], result["keys"], daemon.done) == (True, ["log-opts"], ["restart"])
+    again = machine.sets({}, daemon)
+    assert (again["changed"], daemon.done) == (False, ["restart"])
+
+
+@pytest.mark.parametrize("text", ['{"mtu":  1400}', None])
+def test_and_what_docker_does_not_take_of_it_is_taken_back(machine: Machine, text: str | None) -> None:
+    if text:
+        machine.file.write_text(text)
+    cut_off(machine, LOG)
+    with pytest.raises(Failed):
+        machine.sets({"live-restore": False}, Daemon(fails=["restart"]))
+    assert (machine.file.read_text() if machine.file.exists() else None) == text
+    assert not Path(daemon_config.NOTE).exists()
+
+
+def test_a_daemon_that_was_started_since_has_taken_it(machine: Machine) -> None:
+    cut_off(machine, LOG)
+    daemon = Daemon()
+    daemon.start_time = Path(daemon_config.NOTE).stat().st_mtime + 1
+    assert machine.sets({}, daemon)["changed"] is False
+    assert daemon.done == []
+    assert not Path(daemon_config.NOTE).exists()

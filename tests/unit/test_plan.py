@@ -209,6 +209,13 @@ def test_dockers_settings_are_touched_only_where_they_differ(
         assert "live-restore in daemon.json is not as wanted" in plan["reason"]
 
 
+def test_settings_of_a_run_that_was_cut_off_are_taken_up_again() -> None:
+    settings = dict(docker()["daemon_json"], state="valid", cut_off=True)
+    plan = docker_plan(desk(docker=docker(daemon_json=settings)), {})
+    assert (plan["do"], plan["act"], plan["configure"]) == ("configure", True, True)
+    assert "a run that set it was cut off" in plan["reason"]
+
+
 def test_a_docker_that_is_installed_is_set_as_well() -> None:
     plan = docker_plan(desk(docker=docker(state="absent", version=None)), {"live_restore": True, "users": ["anna"]})
     assert (plan["do"], plan["configure"], plan["users"]) == ("install", True, ["anna"])

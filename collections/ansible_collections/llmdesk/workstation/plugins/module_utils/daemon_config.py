@@ -7,6 +7,9 @@ import json
 import re
 from typing import Any
 
+# Of a change that Docker has not taken yet. It does not outlive a boot, and need not.
+NOTE = "/run/llmdesk-daemon-config.json"
+
 # What dockerd takes over on SIGHUP where the file says a value (moby's daemon/reload*.go, 20.10 to 28).
 RELOADED = frozenset(
     (

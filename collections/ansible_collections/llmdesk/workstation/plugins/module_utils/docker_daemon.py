@@ -78,6 +78,15 @@ class Daemon:
             return str(self._socket.get("/version")["Version"])
         return None
 
+    def began(self) -> float:
+        """Return when it was started, to the second, 0 where it does not run."""
+        fields = _read(f"/proc/{self.pid}/stat").rpartition(")")[2].split() if self.pid else []
+        boot = re.search(r"^btime (\d+)$", _read("/proc/stat"), re.MULTILINE)
+        if len(fields) < 20 or not boot:
+            return 0
+        # The 22nd field of proc(5), of which the first two end with the name.
+        return int(boot.group(1)) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
     def info(self) -> dict[str, Any]:
         """Return what it says of itself, nothing where it does not answer."""
         with contextlib.suppress(DockerFailure):

@@ -119,14 +119,15 @@ def docker_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     plan = {
         **_engine_plan(desk, wanted),
         "config": config,
-        "configure": not daemon_config.holds(there, config),
+        "configure": bool(docker["daemon_json"].get("cut_off")) or not daemon_config.holds(there, config),
         "users": [user for user in wanted.get("users") or [] if user not in (docker.get("group") or [])],
         "moves": bool(root and root != docker.get("root", root).rstrip("/") and any(holds.values())),
     }
     plan["refused"] = "\n".join(filter(None, [*_refusals(desk, wanted, plan), *_strangers(desk, wanted)]))
     if plan["do"] == "nothing" and plan["configure"]:
         keys = [key for key, value in config.items() if not daemon_config.holds(there, {key: value})]
-        plan.update(do="configure", reason=f"{plan['reason']}, and {', '.join(keys)} in daemon.json is not as wanted")
+        why = f"{', '.join(keys)} in daemon.json is not as wanted" if keys else "a run that set it was cut off"
+        plan.update(do="configure", reason=f"{plan['reason']}, and {why}")
     plan["act"] = plan["do"] != "nothing" or bool(plan["users"] or plan["refused"])
     return plan
 

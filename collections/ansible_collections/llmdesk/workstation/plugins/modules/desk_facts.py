@@ -123,7 +123,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import network, probe
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, network, probe
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_exec import run
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerDenied,
@@ -248,7 +248,9 @@ class Desk:
             "api_version": None,
             "storage_driver": None,
             "root": "/var/lib/docker",
-            "daemon_json": dict(probe.daemon_json(read(DAEMON_JSON)), path=DAEMON_JSON),
+            "daemon_json": dict(
+                probe.daemon_json(read(DAEMON_JSON)), path=DAEMON_JSON, cut_off=os.path.exists(daemon_config.NOTE)
+            ),
             "runtimes": [],
             "proxy": {"http": "", "https": ""},
             "desktop": False,

@@ -13,6 +13,7 @@ description:
     a restart where C(live-restore) is on; where it is among the new settings, it is on before the restart.
   - A daemon that does not take the new file gets the old one back, is started with it, and the module fails with the
     daemon's own words.
+  - A change that a run has written and that was cut off before Docker took it is taken up by the next run.
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
@@ -146,15 +147,19 @@ class Writer:
 
         :raises Refused: nothing was changed.
         """
-        before_text = self._present()
+        present = self._present()
+        note = self._cut_off()
+        # What Docker runs with: a run that was cut off has written the file, and let nobody take it.
+        before_text = present if note is None else self._present(note) if note else None
         before = self._parsed(before_text)
-        after = daemon_config.merge(before, self._module.params["config"])
+        after = daemon_config.merge(self._parsed(present), self._module.params["config"])
         keys = daemon_config.changed_keys(before, after)
         result: dict[str, Any] = {"changed": bool(keys), "path": self._path, "keys": keys, "applied": "none"}
         result.update(containers=NO_FATE, validated="not at all")
         if not keys:
+            self._forget()
             return result
-        after_text = daemon_config.render(after, before_text)
+        after_text = daemon_config.render(after, present)
         result["diff"] = {
             "before_header": self._path,
             "after_header": self._path,
@@ -165,18 +170,21 @@ class Writer:
         self._may(before_text, apply, keys)
         result.update(validated=self._validate(after), applied=apply)
         if not self._module.check_mode:
-            result["backup"] = self._backup(before_text)
+            result["backup"] = self._backup(before_text) if note is None else note
             ran = self._daemon.containers() if apply == "restart" else {}
+            if apply != "none":
+                self._note(result["backup"])
             self._write(after_text)
             self._take(before_text, before, after, apply, result["backup"])
+            self._forget()
             result["containers"] = self._daemon.fate(ran) if ran else NO_FATE
         return result
 
     # --- Reading ------------------------------------------------------------------------------------------------
 
-    def _present(self) -> str | None:
+    def _present(self, path: str = "") -> str | None:
         try:
-            with open(self._path, encoding="utf-8-sig", newline="") as file:
+            with open(path or self._path, encoding="utf-8-sig", newline="") as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -193,6 +201,30 @@ class Writer:
                 f"{self._path} is not valid JSON: {error}. Docker would not start with it. Mend that line and run "
                 "again; nothing was changed."
             ) from error
+
+    def _cut_off(self) -> str | None:
+        """Return the copy of the file that Docker still runs with, where a run was cut off before Docker took its own.
+
+        Empty where there was no file, None where no run was cut off, or Docker was started since.
+        """
+        try:
+            with open(daemon_config.NOTE, encoding="utf-8") as file:
+                note = json.load(file)
+            written = os.stat(daemon_config.NOTE).st_mtime
+            if note["path"] == self._path and 0 < self._daemon.began() < written:
+                backup = str(note["backup"])
+                return backup if not backup or os.path.exists(backup) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return None
+
+    def _note(self, backup: str) -> None:
+        with open(daemon_config.NOTE, "w", encoding="utf-8") as file:
+            json.dump({"path": self._path, "backup": backup}, file)
+
+    def _forget(self) -> None:
+        if not self._module.check_mode and os.path.exists(daemon_config.NOTE):
+            os.unlink(daemon_config.NOTE)
 
     # --- Deciding -----------------------------------------------------------------------------------------------
 
@@ -347,6 +379,7 @@ class Writer:
         except DaemonFailure as failure:
             self._restore(before_text)
             back = self._back(restarts)
+            self._forget()
             self._module.fail_json(
                 msg=f"Docker did not take the new {self._path}: {str(failure).rstrip('.')}. "
                 f"{'The previous file is back' if before_text is not None else 'The file is gone again'}, and {back}",
