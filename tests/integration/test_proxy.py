@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -23,12 +24,16 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import Build, cpu_flags, desk_cpu_flags
+from cryptography.hazmat.primitives.serialization import Encoding
 from docker.models.containers import Container
 
-from lab import desk, models, proxy, registry
+from lab import authority, desk, models, proxy, registry
 from lab.engine import REPOSITORY
+from lab.image import RECIPE
 from tests.integration.rig import THERE, TINY
 
+LAB = authority.authority()[0].public_bytes(Encoding.PEM).decode()
 PASSWORD = "Sesame@home/1:" + "x" * 8
 OTHER = "Mellon%2&" + "y" * 8
 WATCH = "while :; do cat /proc/[0-9]*/cmdline >> /watched 2>/dev/null; sleep 0.1; done"
@@ -39,6 +44,9 @@ HOLDERS = [
     "/etc/llmdesk/network.json",
     "/etc/llmdesk/proxy.sh",
 ]
+
+CONFIG = "/etc/docker/registry/config.yml"
+THE_TINY = f"{registry.HOST}/open-webui/tiny:1"
 
 Say = Callable[[str], None]
 MakeDesk = Callable[..., Container]
@@ -129,18 +137,21 @@ def tiny_image(name: str, content: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def digests(lab_registry: str, say: Say) -> Iterator[dict[str, str]]:
+def digests(docker_engine: None, say: Say) -> Iterator[dict[str, str]]:
     """One name in two registries, with something else in each; a registry of models; the proxy that leads to them."""
     with ExitStack() as stack:
-        # A registry of models of its own, for which nobody has to wait.
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(models, "NAME", "llmdesk-test-egress-models")
-        stack.callback(models.down)
-        models.down()  # a killed run may have left one
+        # Registries of its own, for which nobody has to wait.
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        names = {models: "llmdesk-test-egress-models", registry: "llmdesk-test-egress-registry"}
+        for module, name in names.items():
+            patch.setattr(module, "NAME", name)
+        for name in (*names.values(), registry.MIRROR):
+            stack.callback(registry.down, name)
+            registry.down(name)  # a killed run may have left one
+        registry.serve(registry.NAME, registry.HOST, registry.START, {CONFIG: registry.CONFIG}, say)
+        registry.mirror(say)
         models.up(say)
         models.push(f"library/{TINY}", models.demo())
-        stack.callback(registry.down, registry.MIRROR)
-        registry.down(registry.MIRROR)
-        registry.mirror(say)
         stack.callback(proxy.down)
         proxy.up(PASSWORD, say)
         yield {
@@ -174,33 +185,50 @@ def new(make_machine: Callable[[str, str], Machine]) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def guarded(old: Machine, lab_registry: str) -> Ran:
-    """The desk as the whole run makes it behind a proxy with a password, while somebody watches every process."""
+def guarded(old: Machine, image: str) -> Ran:
+    """The desk behind a proxy with a password, while somebody watches every process."""
     old.container.exec_run(["bash", "-c", f"exec -a watcher bash -c {WATCH!r}"], detach=True)
     try:
-        return old.runs_roles(*PAGE, verbosity=3, **behind_a_password())
+        return old.plays(container(), verbosity=3, **behind_a_password(image))
     finally:
         old.types("pkill -f ^watcher")
 
 
-PAGE = ("docker", "open_webui", "ollama_models")
+def container(*, model: bool = True) -> list[dict[str, Any]]:
+    """Return the tasks that bring Docker, the container and a model: nobody needs an account or a page here."""
+    wanted = [("docker", "main"), ("open_webui", "image"), ("open_webui", "container"), ("desk", "ask")]
+    wanted += [("ollama_models", "main")] * model
+    package = {"ansible.builtin.apt": {"name": "python3-requests", "update_cache": True, "cache_valid_time": 3600}}
+    included = [
+        {"ansible.builtin.include_role": {"name": f"llmdesk.workstation.{role}", "tasks_from": tasks}}
+        for role, tasks in wanted
+    ]
+    return [included[0], package, *included[1:]]
 
 
-def behind_a_password(password: str = PASSWORD) -> dict[str, Any]:
+def behind_a_password(image: str, password: str = PASSWORD) -> dict[str, Any]:
+    archive = f"/var/cache/llmdesk/images/{Build(str(RECIPE), '/', cpu(), lambda *_told: None).hash}.tar"
+    assert image
     return {
         "desk_proxy": through(proxy.GUARDED, password),
-        "open_webui_image_sources": [{"registry": registry.REFERENCE}],
+        # What the registries here are signed by. The desk trusts it already; the container trusts nothing of the kind.
+        "desk_ca_certificates": [LAB],
+        "open_webui_image_sources": [{"archive": archive}],
         "ollama_models": [{"name": THERE, "sources": [{"name": THERE}]}],
     }
+
+
+def cpu() -> list[str]:
+    return cpu_flags(desk_cpu_flags(Path("/proc/cpuinfo").read_text()), platform.machine())
 
 
 # --- Before anything is changed -------------------------------------------------------------------------------------
 
 
 def test_without_a_proxy_it_is_said_what_to_set(old: Machine) -> None:
-    ran = old.runs_roles("open_webui", open_webui_image_sources=[{"registry": registry.REFERENCE}])
+    ran = old.runs_roles("open_webui", open_webui_image_sources=[{"registry": THE_TINY}])
     assert ran.rc != 0
-    assert re.search(rf"No source has the image\. {registry.REFERENCE}: {registry.HOST} (cannot be|did not)", ran.text)
+    assert re.search(rf"No source has the image\. {THE_TINY}: {registry.HOST} (cannot be|did not)", ran.text)
     assert "set desk_proxy where a proxy is the way out" in ran.text
 
 
@@ -240,6 +268,7 @@ def test_check_mode_changes_nothing(old: Machine) -> None:
 def test_image_packages_and_model_come_through_the_proxy(guarded: Ran, old: Machine) -> None:
     assert guarded.rc == 0, guarded.text[-4000:]
     assert "Fetched" in old.types("apt-get update 2>&1")
+    assert "Status: Downloaded" in old.types(f"docker pull {THE_TINY} 2>&1")
     said = " ".join(proxy.asked())
     assert f"CONNECT {registry.HOST}:443 TCP_TUNNEL/200" in said
     assert f"CONNECT {models.HOST}:443 TCP_TUNNEL/200" in said
@@ -247,11 +276,12 @@ def test_image_packages_and_model_come_through_the_proxy(guarded: Ran, old: Mach
     assert old.types("test -e /etc/docker/daemon.json; echo $?").strip() == "1"
 
 
-def test_a_second_run_is_one_module(guarded: Ran, old: Machine) -> None:
-    ran = old.runs_roles(*PAGE, verbosity=3, **behind_a_password())
+def test_a_second_run_is_one_module_and_leaves_the_container_alone(guarded: Ran, old: Machine, image: str) -> None:
+    ran = old.runs_roles("docker", verbosity=3, **behind_a_password(image))
+    assert (ran.rc, ran.executions) == (0, 1), ran.text[-4000:]
+    ran = old.plays(container(), **behind_a_password(image))
     assert ran.rc == 0, ran.text[-4000:]
-    assert "changed=0" in ran.text
-    assert ran.executions == 1
+    assert "changed=0" in ran.text, ran.text[-4000:]
 
 
 def test_the_password_stands_where_it_must_and_nowhere_else(guarded: Ran, old: Machine) -> None:
@@ -272,12 +302,12 @@ def test_the_password_stands_where_it_must_and_nowhere_else(guarded: Ran, old: M
     assert "dockerd" in old.types("grep -ao dockerd /watched | head -1"), "the watcher saw nothing"
 
 
-def test_a_new_password_reaches_docker_and_the_container(guarded: Ran, old: Machine) -> None:
+def test_a_new_password_reaches_docker_and_the_container(guarded: Ran, old: Machine, image: str) -> None:
     before = old.types("docker inspect --format '{{index .Config.Labels \"llmdesk.config_hash\"}}' open-webui")
     proxy.change(OTHER)
     try:
         old.types(f"docker exec open-webui ollama rm {THERE}")
-        ran = old.runs_roles(*PAGE, verbosity=3, **behind_a_password(OTHER))
+        ran = old.plays(container(), verbosity=3, **behind_a_password(image, OTHER))
     finally:
         proxy.change(PASSWORD)
     assert ran.rc == 0, ran.text[-4000:]
@@ -291,84 +321,80 @@ def test_a_new_password_reaches_docker_and_the_container(guarded: Ran, old: Mach
 # --- A proxy that re-signs TLS --------------------------------------------------------------------------------------
 
 
-def test_what_is_signed_anew_is_not_trusted_unless_it_is_told(guarded: Ran, old: Machine) -> None:
-    old.types(f"docker exec open-webui ollama rm {THERE}")
-    wanted = {**behind_a_password(), "desk_proxy": through(proxy.RESIGNING)}
-    without = old.runs_roles(*PAGE, **wanted)
+def test_what_is_signed_anew_is_not_trusted_unless_it_is_told(guarded: Ran, old: Machine, image: str) -> None:
+    old.types(f"docker exec open-webui ollama rm {THERE}; docker rmi {THE_TINY}")
+    wanted = {**behind_a_password(image), "desk_proxy": through(proxy.RESIGNING)}
+    without = old.plays(container(), **wanted)
     assert without.rc != 0
     assert "its certificate is not one that this machine trusts" in without.text
-    ran = old.runs_roles(*PAGE, **wanted, desk_ca_certificates=[proxy.certificate()])
+    ran = old.plays(container(), **{**wanted, "desk_ca_certificates": [LAB, proxy.certificate()]})
     assert ran.rc == 0, ran.text[-4000:]
     assert THERE in old.types("docker exec open-webui ollama list")
-    assert "Status: Downloaded" in old.types(f"docker pull {registry.HOST}/open-webui/tiny:1 2>&1")
+    assert "Status: Downloaded" in old.types(f"docker pull {THE_TINY} 2>&1")
     ask = f"import urllib.request as u; print(u.urlopen('https://{registry.HOST}/v2/', timeout=10).status)"
     assert old.types(f'docker exec open-webui python3 -c "{ask}" 2>&1').strip() == "200"
     assert "HTTPS_PROXY=http://" in old.types("docker exec open-webui env")
 
 
-def test_what_is_unset_again_is_taken_away(guarded: Ran, old: Machine) -> None:
-    ran = old.runs_roles("docker", "open_webui", open_webui_image_sources=[{"registry": registry.REFERENCE}])
+def test_what_is_unset_again_is_taken_away(guarded: Ran, old: Machine, image: str) -> None:
+    sources = behind_a_password(image)["open_webui_image_sources"]
+    ran = old.plays(container(model=False), open_webui_image_sources=sources)
     assert ran.rc == 0, ran.text[-4000:]
     left = old.types("find /etc /usr/local/share/ca-certificates -name '*llmdesk*' -o -path '/etc/llmdesk/*' | sort")
-    assert left.split() == ["/etc/llmdesk", "/etc/llmdesk/admin_password"]
+    assert left.split() == ["/etc/llmdesk"]
     assert "Proxy" not in old.types("docker info 2>/dev/null")
     assert "PROXY" not in old.types("docker exec open-webui env").upper()
-    assert "lab interception" not in old.types("trust list 2>/dev/null; cat /etc/ssl/certs/ca-certificates.crt")
     assert proxy.certificate().strip() not in old.types("cat /etc/ssl/certs/ca-certificates.crt")
 
 
 # --- Docker's own key, and mirrors ----------------------------------------------------------------------------------
 
 
-def test_docker_has_the_proxy_in_its_own_key_beside_what_is_there(new: Machine) -> None:
+@pytest.fixture(scope="module")
+def behind(new: Machine) -> Machine:
+    """A desk that has a daemon.json of its own, behind a proxy that lets everybody in."""
     desk.put(new.container, "/etc/docker/daemon.json", b'{"log-opts": {"max-size": "7m"}}')
-    wanted = through(proxy.OPEN)
-    ran = new.runs_roles("docker", desk_proxy=wanted)
+    ran = new.runs_roles("docker", desk_proxy=through(proxy.OPEN))
     assert ran.rc == 0, ran.text[-4000:]
-    settings = json.loads(new.types("cat /etc/docker/daemon.json"))
+    return new
+
+
+def test_docker_has_the_proxy_in_its_own_key_beside_what_is_there(behind: Machine) -> None:
+    wanted = through(proxy.OPEN)
+    settings = json.loads(behind.types("cat /etc/docker/daemon.json"))
     assert settings["proxies"]["https-proxy"] == wanted["http"]
     assert settings["log-opts"] == {"max-size": "7m"}
-    assert "Status: Downloaded" in new.types(f"docker pull {registry.HOST}/open-webui/tiny:1 2>&1")
-    again = new.runs_roles("docker", verbosity=3, desk_proxy=wanted)
+    assert "Status: Downloaded" in behind.types(f"docker pull {THE_TINY} 2>&1")
+    again = behind.runs_roles("docker", verbosity=3, desk_proxy=wanted)
     assert (again.rc, again.executions) == (0, 1), again.text[-4000:]
 
 
-def image(new: Machine, sources: list[dict[str, Any]]) -> Ran:
+def brought(machine: Machine, sources: list[dict[str, Any]]) -> Ran:
     task = {
         "name": "Bring the image",
         "llmdesk.workstation.open_webui_image": {"sources": sources, "proxy": {"https": through(proxy.OPEN)["http"]}},
-        "register": "brought",
+        "register": "found",
     }
-    say = {"name": "Say it", "ansible.builtin.debug": {"msg": "{{ brought.image.source }} TRIED {{ brought.tried }}"}}
-    return new.plays([task, say])
+    say = {"name": "Say it", "ansible.builtin.debug": {"msg": "{{ found.image.source }} TRIED {{ found.tried }}"}}
+    return machine.plays([task, say])
 
 
 def test_a_mirror_that_serves_another_digest_is_refused_and_the_next_is_tried(
-    new: Machine, digests: dict[str, str]
+    behind: Machine, digests: dict[str, str]
 ) -> None:
-    test_docker_is_behind_the_proxy(new)
     name = "open-webui/tiny:1"
     sources = [
         {"registry": f"{host}/{name}", "digest": digests["right"]} for host in (registry.MIRROR_HOST, registry.HOST)
     ]
-    ran = image(new, sources)
+    ran = brought(behind, sources)
     assert ran.rc == 0, ran.text[-4000:]
     assert f"it serves the digest {digests['other']} under that name, and {digests['right']} is pinned" in ran.text
     assert f"{registry.HOST}/{name} TRIED" in ran.text
-    assert registry.MIRROR_HOST not in new.types("docker image ls --all --digests")
+    assert registry.MIRROR_HOST not in behind.types("docker image ls --all --digests")
 
 
-def test_a_mirror_that_is_not_there_costs_seconds(new: Machine) -> None:
-    test_docker_is_behind_the_proxy(new)
-    ran = image(
-        new, [{"registry": "gone.lab.test/open-webui/tiny:1"}, {"registry": f"{registry.HOST}/open-webui/tiny:1"}]
-    )
+def test_a_mirror_that_is_not_there_costs_seconds(behind: Machine) -> None:
+    ran = brought(behind, [{"registry": "gone.lab.test/open-webui/tiny:1"}, {"registry": THE_TINY}])
     assert ran.rc == 0, ran.text[-4000:]
     assert "gone.lab.test" in ran.text.split("TRIED", 1)[1]
     assert "through the proxy" in ran.text
-
-
-def test_docker_is_behind_the_proxy(new: Machine) -> None:
-    ran = new.runs_roles("docker", desk_proxy=through(proxy.OPEN))
-    assert ran.rc == 0, ran.text[-4000:]
-    assert f"{proxy.address()}:{proxy.OPEN}" in new.types("docker info 2>/dev/null")

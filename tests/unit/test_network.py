@@ -281,6 +281,7 @@ TOLD = {"revision": "r1", "way": "daemon_json"}
         (desk(SET, told={"revision": "r1", "way": "drop_in"}), True),
         # Somebody has taken it away.
         (desk(SET, told=TOLD, docker={"state": "running", "version": "26.1", "proxy": {"https": ""}}), True),
+        (desk(SET, wsl={"docker_desktop": True}), False),
         (desk(SET, docker={"state": "absent", "version": None, "proxy": {"https": ""}}), False),
     ],
 )

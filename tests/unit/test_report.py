@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import pytest
@@ -173,3 +174,12 @@ WANTED = {
 )
 def test_every_broken_link_has_a_remedy(link: str, error: str, words: str) -> None:
     assert words in remedy(link, error, WANTED)
+
+
+def test_a_proxy_that_only_the_shell_has_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://desk:Sesame@proxy.example.com:3128")
+    shown = FilterModule().filters()["desk_report"]
+    (warning,) = shown(desk(system={"hostname": platform.node()}))["warnings"]
+    assert warning.startswith("Your shell has HTTPS_PROXY, and desk_proxy is not set")
+    assert "Sesame" not in warning
+    assert shown(desk(system={"hostname": "another machine"}))["warnings"] == []

@@ -520,6 +520,8 @@ def docker_proxy_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str,
         "before": before,
         "proxies": daemon_proxies(network["proxy"]) if way == "daemon_json" else {},
     }
+    if (desk.get("wsl") or {}).get("docker_desktop"):
+        return dict(plan, act=False, reason="Docker Desktop has settings of its own for a proxy")
     if desk["docker"]["state"] != "running":
         return dict(plan, act=False, reason=f"Docker is {desk['docker']['state']}")
     if told.get("revision") != network["revision"]:
@@ -559,7 +561,7 @@ def shell_proxy(desk: dict[str, Any], variables: dict[str, str], hostname: str) 
     given = next(
         (name for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy") if variables.get(name)), ""
     )
-    if not given or (desk.get("network") or {}).get("proxy") or desk["system"].get("hostname") != hostname:
+    if not given or (desk.get("network") or {}).get("proxy") or (desk.get("system") or {}).get("hostname") != hostname:
         return ""
     return (
         f"Your shell has {given}, and desk_proxy is not set: Docker, the container and Ollama do not use your shell's "

@@ -291,6 +291,8 @@ def _error(text: str) -> str:
 def _kind(message: str) -> OllamaError:
     """Return what kind of failure a message stands for; of a whole page that stands in it, only the beginning stays."""
     message = " ".join(message.split())[:300]
+    if "x509: certificate signed by unknown authority" in message:
+        message += "; name the authority in desk_ca_certificates, for a container knows nothing of its desk's own"
     for words, reason, again in MEANINGS:
         if words in message:
             return OllamaTransient(message, reason) if again else OllamaError(message, reason)
