@@ -65,7 +65,7 @@ def up(password: str, say: Callable[[str], None]) -> Container:
     tag = roots.image("debian-12", PACKAGES, say)
     say("starting the proxy")
     known = {
-        registry.HOST: registry.address(),
+        registry.HOST: registry.address(registry.NAME),
         registry.MIRROR_HOST: registry.address(registry.MIRROR),
         models.HOST: models.address(),
     }

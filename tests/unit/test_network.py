@@ -177,6 +177,29 @@ def test_a_shell_reads_what_systemd_and_the_container_read(reader: list[str], tm
         assert f"HTTPS_PROXY={variables['https_proxy']}\n" in done.stdout
 
 
+def test_ollama_writes_no_password_into_the_log_of_its_container(tmp_path: Path) -> None:
+    (file,) = [file for file in network.files("arch", PROXY, CREDENTIALS, "/e") if file.path == "/e/proxy.sh"]
+    (tmp_path / "proxy.sh").write_text(file.text)
+    server = tmp_path / "ollama"
+    server.write_text('#!/bin/sh\necho "$1 HTTPS_PROXY:$HTTPS_PROXY \\"http://a:b@c/\\"" >&2; exec sleep 30\n')
+    server.chmod(0o755)
+    (tmp_path / "start.sh").write_text("ollama serve &\nread -r _; kill -KILL 0\n")
+    started = subprocess.Popen(
+        ["bash", "start.sh"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "BASH_ENV": str(tmp_path / "proxy.sh")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert started.stdin and started.stdout
+    try:
+        assert started.stdout.readline() == f'serve HTTPS_PROXY:{PLAIN} "http://c/"\n', "at once, and without"
+    finally:
+        started.communicate("\n")
+
+
 def test_what_a_stage_of_the_build_is_handed_it_reads_from_its_standard_input() -> None:
     own = {"https_proxy": OPENED, "PIP_INDEX_URL": "https://u:p'w@index.example.com/", "AWS_SECRET": "x"}
     script = handed_on(own)

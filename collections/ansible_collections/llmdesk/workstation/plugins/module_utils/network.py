@@ -206,8 +206,13 @@ def files(
     if credentials:
         # Bash reads it before the script that it runs, so that no password stands in the container's configuration.
         variables = environment(proxy, credentials, names)
-        found.append(File(container_file(config_dir), shell(variables, export=True), private=True))
+        found.append(File(container_file(config_dir), shell(variables, export=True) + OLLAMA_LOG, private=True))
     return found + _PACKAGE_MANAGERS.get(family, _nothing)(proxy, credentials or {})
+
+
+# Ollama begins its log with its whole environment, and Docker keeps the log.
+OLLAMA_LOG = """ollama() { command ollama "$@" 2>&1 | sed -u 's#://[^/@[:space:]]*@#://#g'; }
+"""
 
 
 def container_file(config_dir: str) -> str:
