@@ -130,7 +130,9 @@ def repository(container: Container, versions: list[str], say: Callable[[str], N
     for version in versions:
         for name, (programs, needs) in PACKAGES.items():
             folder = f"/srv/packages/{name}-{version}"
-            desk.run(container, f"mkdir -p {folder}/usr/bin {folder}/DEBIAN")
+            # dpkg forgets a package without any file of its own.
+            own = f"{folder}/usr/share/doc/{name}"
+            desk.run(container, f"mkdir -p {folder}/usr/bin {folder}/DEBIAN {own} && touch {own}/lab")
             for each in programs:
                 desk.put(container, f"{folder}/usr/bin/{each}", program(each, say).read_bytes(), 0o755)
             control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: lab <lab@lab.test>\n"
