@@ -163,9 +163,13 @@ def test_every_way_that_is_decided_shows_a_container_the_card(machine: Container
     assert nvidia.UUID in see(machine, docker_options(by_runtime["container"]))
     one = gpu_plan(found, {"devices": ["0"]})["container"]
     assert nvidia.UUID in see(machine, docker_options(one))
+    refused = desk.run(machine, f"docker run --rm --gpus=all {nvidia.IMAGE} ls 2>&1 || true")
+    assert "could not select device driver" in refused, "Docker was started before the toolkit came, and only reloaded"
 
     found = facts(play(ROLE, desk_gpu_path="cdi"))
     assert found["docker"]["cdi_enabled"]
+    both = ["--gpus=all", "--runtime=nvidia"]
+    assert nvidia.UUID in see(machine, both), "by the hook, now that Docker was started again"
     by_cdi = gpu_plan(found, {"path": "cdi"})
     assert by_cdi["path"] == "cdi"
     assert nvidia.UUID in see(machine, docker_options(by_cdi["container"]))

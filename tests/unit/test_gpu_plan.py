@@ -27,7 +27,6 @@ MIG = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f"
 TOOLKIT = {
     "ctk": "/usr/bin/nvidia-ctk",
     "runtime": "/usr/bin/nvidia-container-runtime",
-    "hook": "/usr/bin/nvidia-container-runtime-hook",
     "version": "1.17.8",
 }
 NO_TOOLKIT = dict.fromkeys(TOOLKIT)
@@ -169,14 +168,17 @@ def test_what_a_container_is_run_with() -> None:
     assert gpu_plan(cdi, {})["container"]["device_requests"] == [
         {"driver": "cdi", "count": 0, "device_ids": ["nvidia.com/gpu=all"]}
     ]
-    assert gpu_plan(runtime, {})["container"]["device_requests"] == [
+    told = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    assert gpu_plan(runtime, {})["container"] == dict(NOTHING, runtime="nvidia", environment=told)
+    one = gpu_plan(runtime, {"devices": ["1"], "engine": "vulkan"})["container"]["environment"]
+    assert one == {"NVIDIA_VISIBLE_DEVICES": GTX, "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,graphics"}
+    desktop = desk(nvidia(), docker=dict(RUNTIME, desktop=True))
+    assert gpu_plan(desktop, {})["container"]["device_requests"] == [
         {"driver": "nvidia", "count": -1, "capabilities": [["gpu"]]}
     ]
-    assert gpu_plan(runtime, {"devices": ["1"]})["container"]["device_requests"] == [
+    assert gpu_plan(desktop, {"devices": ["1"]})["container"]["device_requests"] == [
         {"driver": "nvidia", "count": 0, "capabilities": [["gpu"]], "device_ids": [GTX]}
     ]
-    without_hook = gpu_plan(desk(nvidia(), docker=RUNTIME, toolkit=dict(TOOLKIT, hook=None)), {"devices": ["1"]})
-    assert without_hook["container"] == dict(NOTHING, runtime="nvidia", environment={"NVIDIA_VISIBLE_DEVICES": GTX})
     assert gpu_plan(cdi, {"engine": "vulkan"})["container"]["environment"] == {
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,graphics"
     }

@@ -53,7 +53,7 @@ def desk(**changed: Any) -> dict[str, Any]:
         "gpu": {"state": "none", "reason": "there is no NVIDIA card"},
         "gpus": [],
         "gpu_nodes": {"kfd": False, "dri": False, "dxg": False, "groups": []},
-        "toolkit": {"ctk": None, "runtime": None, "hook": None, "version": None},
+        "toolkit": {"ctk": None, "runtime": None, "version": None},
         "wsl": None,
         "container": CONTAINER,
         "container_aside": False,

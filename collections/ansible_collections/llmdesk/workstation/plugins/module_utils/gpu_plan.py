@@ -112,16 +112,16 @@ def _nvidia(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) ->
         return _on("cdi", reason, device_requests=requests, environment={**environment, **more})
     reason = f"{gpu['reason']}, offered by the NVIDIA runtime"
     ids = [spelled(card) for card in picked]
-    if desk["toolkit"]["runtime"] and not desk["toolkit"]["hook"]:
-        # Docker's own --gpus needs the hook; the runtime does without.
-        environment = {**environment, "NVIDIA_VISIBLE_DEVICES": ",".join(ids) or "all"}
-        return _on("gpus", reason, runtime="nvidia", environment=environment)
-    # Any other spelling of these lets docker_container make the container anew at every run.
-    request: dict[str, Any] = {"driver": "nvidia", "count": 0 if ids else -1, "capabilities": [["gpu"]]}
-    if ids:
-        request["device_ids"] = ids
-    # Both, as NVIDIA's own example has it: the toolkit refuses a bare --gpus where it is set to CDI.
-    return _on("gpus", reason, runtime="nvidia", device_requests=[request], environment=environment)
+    if desk["docker"]["desktop"]:
+        # Any other spelling of these lets docker_container make the container anew at every run.
+        request: dict[str, Any] = {"driver": "nvidia", "count": 0 if ids else -1, "capabilities": [["gpu"]]}
+        if ids:
+            request["device_ids"] = ids
+        return _on("gpus", reason, device_requests=[request], environment=environment)
+    # By the runtime itself and not by --gpus, which a Docker that was started before the toolkit came refuses until it
+    # is started again, and which the toolkit refuses where it is set to CDI.
+    told = {"NVIDIA_VISIBLE_DEVICES": ",".join(ids) or "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    return _on("gpus", reason, runtime="nvidia", environment={**told, **environment})
 
 
 def _amd(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) -> dict[str, Any]:

@@ -135,7 +135,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source i
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 RECORDS = ("account", "image", "models", "settings", "people", "network", "gpu", "proof")
-TOOLKIT = {"ctk": "nvidia-ctk", "runtime": "nvidia-container-runtime", "hook": "nvidia-container-runtime-hook"}
+TOOLKIT = {"ctk": "nvidia-ctk", "runtime": "nvidia-container-runtime"}
 NVIDIA_SMI = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
 
 
