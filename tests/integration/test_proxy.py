@@ -40,9 +40,9 @@ WATCH = "while :; do cat /proc/[0-9]*/cmdline >> /watched 2>/dev/null; sleep 0.1
 # What may have the password: root alone reads them.
 HOLDERS = [
     "/etc/apt/auth.conf.d/llmdesk-proxy.conf",
+    "/etc/llmdesk/container/proxy.sh",
     "/etc/llmdesk/docker.env",
     "/etc/llmdesk/network.json",
-    "/etc/llmdesk/proxy.sh",
 ]
 
 CONFIG = "/etc/docker/registry/config.yml"
@@ -290,12 +290,14 @@ def test_the_password_stands_where_it_must_and_nowhere_else(guarded: Ran, old: M
     old.types("docker inspect open-webui > /inspected; docker logs open-webui >> /inspected 2>&1")
     old.types("(docker info; systemctl show docker) >> /inspected 2>&1")
     old.types("docker image inspect $(docker image ls -q) >> /inspected")
-    places = "/root /tmp /var/lib/llmdesk /var/log /var/cache /run /home /etc /usr/local /watched /journal /inspected"
+    places = (
+        "/root /tmp /var/lib/llmdesk /var/log /var/cache/apt /run /home /etc /usr/local /watched /journal /inspected"
+    )
     found = set()
     for word in spelled:
         assert word not in guarded.text
-        desk.put(old.container, "/dev/shm/secret", word.encode(), 0o600)
-        found |= set(old.types(f"grep -rslaF -f /dev/shm/secret {places} 2>/dev/null").split())
+        desk.put(old.container, "/secret", word.encode(), 0o600)
+        found |= set(old.types(f"grep -rslaF -f /secret {places} 2>/dev/null").split())
     assert sorted(found) == HOLDERS
     modes = old.types(f"stat -c '%a %U' {' '.join(HOLDERS)}").split("\n")
     assert set(filter(None, modes)) == {"600 root"}
@@ -340,8 +342,8 @@ def test_what_is_unset_again_is_taken_away(guarded: Ran, old: Machine, image: st
     sources = behind_a_password(image)["open_webui_image_sources"]
     ran = old.plays(container(model=False), open_webui_image_sources=sources)
     assert ran.rc == 0, ran.text[-4000:]
-    left = old.types("find /etc /usr/local/share/ca-certificates -name '*llmdesk*' -o -path '/etc/llmdesk/*' | sort")
-    assert left.split() == ["/etc/llmdesk"]
+    places = "/etc /usr/local/share/ca-certificates"
+    assert old.types(f"find {places} ! -type d '(' -name '*llmdesk*' -o -path '/etc/llmdesk/*' ')'") == ""
     assert "Proxy" not in old.types("docker info 2>/dev/null")
     assert "PROXY" not in old.types("docker exec open-webui env").upper()
     assert proxy.certificate().strip() not in old.types("cat /etc/ssl/certs/ca-certificates.crt")

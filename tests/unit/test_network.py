@@ -120,7 +120,7 @@ def test_the_key_of_daemon_json_has_no_password() -> None:
 @pytest.mark.parametrize("family", ["debian", "redhat", "suse", "arch", "unknown"])
 def test_only_private_files_have_the_password(family: str) -> None:
     files = network.files(family, PROXY, CREDENTIALS, "/etc/llmdesk")
-    assert {"/etc/llmdesk/docker.env", "/etc/llmdesk/proxy.sh"} <= {file.path for file in files}
+    assert {"/etc/llmdesk/docker.env", "/etc/llmdesk/container/proxy.sh"} <= {file.path for file in files}
     for file in files:
         assert file.private == any(secret in file.text for secret in SECRETS), file.path
     without = network.files(family, PROXY, {}, "/etc/llmdesk")
@@ -178,7 +178,7 @@ def test_a_shell_reads_what_systemd_and_the_container_read(reader: list[str], tm
 
 
 def test_ollama_writes_no_password_into_the_log_of_its_container(tmp_path: Path) -> None:
-    (file,) = [file for file in network.files("arch", PROXY, CREDENTIALS, "/e") if file.path == "/e/proxy.sh"]
+    (file,) = [file for file in network.files("arch", PROXY, CREDENTIALS, "/e") if file.path == "/e/container/proxy.sh"]
     (tmp_path / "proxy.sh").write_text(file.text)
     server = tmp_path / "ollama"
     server.write_text('#!/bin/sh\necho "$1 HTTPS_PROXY:$HTTPS_PROXY \\"http://a:b@c/\\"" >&2; exec sleep 30\n')
@@ -318,8 +318,8 @@ def test_a_container_gets_the_proxy_in_its_environment_and_a_password_in_a_file(
     assert open_to_all["environment"]["NO_PROXY"].startswith("localhost,127.0.0.1,::1,desk1")
     assert (open_to_all["volumes"], open_to_all["revision"]) == ([], "r1")
     guarded = network.container_network({**SET, "credentials": True}, "/etc/llmdesk", "/bundle", [])
-    assert guarded["environment"] == {"BASH_ENV": "/etc/llmdesk/proxy.sh"}
-    assert guarded["volumes"] == ["/etc/llmdesk/proxy.sh:/etc/llmdesk/proxy.sh:ro"]
+    assert guarded["environment"] == {"BASH_ENV": "/etc/llmdesk/container/proxy.sh"}
+    assert guarded["volumes"] == ["/etc/llmdesk/container:/etc/llmdesk/container:ro"]
     assert network.container_network(UNSET, "/etc/llmdesk", "/bundle", []) == {}
 
 
@@ -482,13 +482,15 @@ def test_what_is_set_is_taken_away_again(tmp_path: Path, trust: Trust) -> None:
         other = apply(tmp_path, trust, port, **{**wanted, "proxy_credentials": {"http": "desk:other"}})
     assert (first["changed"], again["changed"], again["revision"]) == (True, False, first["revision"])
     assert (other["changed"], other["revision"] == first["revision"]) == (True, False), "a new password is a change"
-    assert sorted(path.name for path in (tmp_path / "etc").iterdir()) == ["docker.env", "network.json", "proxy.sh"]
-    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "etc").iterdir()} == {0o600}
+    files = [path for path in (tmp_path / "etc").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["docker.env", "network.json", "proxy.sh"]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert (len(trust.names), trust.ran[-1]) == (1, ["update-anchors"])
     for result in (would, first, again, other):
         assert not any(secret in json.dumps(result) for secret in SECRETS)
     gone = apply(tmp_path, trust)
-    assert (gone["changed"], gone["revision"], trust.names, list((tmp_path / "etc").iterdir())) == (True, None, [], [])
+    left = [path for path in (tmp_path / "etc").rglob("*") if path.is_file()]
+    assert (gone["changed"], gone["revision"], trust.names, left) == (True, None, [], [])
     assert apply(tmp_path, trust)["changed"] is False
 
 

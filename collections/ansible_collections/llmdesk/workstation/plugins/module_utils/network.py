@@ -217,7 +217,7 @@ OLLAMA_LOG = """ollama() { command ollama "$@" 2>&1 | sed -u 's#://[^/@[:space:]
 
 def container_file(config_dir: str) -> str:
     """Return the path of the file that a container's shell reads, where the proxy has a password."""
-    return os.path.join(config_dir, "proxy.sh")
+    return os.path.join(config_dir, "container", "proxy.sh")
 
 
 def _apt(proxy: dict[str, Any], credentials: dict[str, str]) -> list[File]:
@@ -552,7 +552,8 @@ def container_network(network: dict[str, Any], config_dir: str, bundle: str | No
     if network["proxy"] and network["credentials"]:
         path = container_file(config_dir)
         variables["BASH_ENV"] = path
-        volumes.append(f"{path}:{path}:ro")
+        # Its folder: in the place of a file that is gone, Docker would make a folder of that name.
+        volumes.append(f"{os.path.dirname(path)}:{os.path.dirname(path)}:ro")
     elif network["proxy"]:
         variables.update(environment(network["proxy"], names=tuple(names)))
     if network["certificates"] and bundle:

@@ -228,9 +228,11 @@ class Network:
             path = os.path.join(folder, f"{PREFIX}{found[:12]}{suffix}")
             write_whole(path, pem, private=False)
             kept[path] = {"sha256": network.mark(pem, None), "block": None}
-        for path in before - set(kept):
+        gone = before - set(kept)
+        for path in gone:
             self._remove(path, None)
-        self._run([program])
+        # What is gone leaves links behind unless all are made anew; update-ca-trust always does so.
+        self._run([program, "--fresh"] if gone and program == "update-ca-certificates" else [program])
         return kept
 
     def _run(self, command: list[str], check: bool = True) -> None:
