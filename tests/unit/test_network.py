@@ -105,7 +105,7 @@ def test_no_address_shows_its_password() -> None:
 def test_the_environment_has_both_cases_and_leaves_loopback_alone() -> None:
     variables = network.environment(PROXY, CREDENTIALS, ("open-webui",))
     assert variables["https_proxy"] == variables["HTTPS_PROXY"] == variables["HTTP_PROXY"] == OPENED
-    assert variables["NO_PROXY"] == variables["no_proxy"] == "localhost,127.0.0.1,::1,open-webui,.example.com"
+    assert variables["NO_PROXY"] == variables["no_proxy"] == "localhost,127.0.0.1,::1,0.0.0.0,open-webui,.example.com"
     assert network.environment({}, {}) == network.environment(None) == {}
 
 
@@ -113,7 +113,7 @@ def test_the_key_of_daemon_json_has_no_password() -> None:
     assert network.daemon_proxies(PROXY) == {
         "http-proxy": PLAIN,
         "https-proxy": PLAIN,
-        "no-proxy": "localhost,127.0.0.1,::1,.example.com",
+        "no-proxy": "localhost,127.0.0.1,::1,0.0.0.0,.example.com",
     }
 
 
@@ -315,7 +315,7 @@ def test_docker_is_told_once(facts: dict[str, Any], act: bool) -> None:
 def test_a_container_gets_the_proxy_in_its_environment_and_a_password_in_a_file() -> None:
     open_to_all = network.container_network(SET, "/etc/llmdesk", "/bundle", ["desk1"])
     assert open_to_all["environment"]["https_proxy"] == PLAIN
-    assert open_to_all["environment"]["NO_PROXY"].startswith("localhost,127.0.0.1,::1,desk1")
+    assert open_to_all["environment"]["NO_PROXY"].startswith("localhost,127.0.0.1,::1,0.0.0.0,desk1")
     assert (open_to_all["volumes"], open_to_all["revision"]) == ([], "r1")
     guarded = network.container_network({**SET, "credentials": True}, "/etc/llmdesk", "/bundle", [])
     assert guarded["environment"] == {"BASH_ENV": "/etc/llmdesk/container/proxy.sh"}

@@ -25,8 +25,9 @@ from urllib.parse import quote, unquote, urlsplit
 PAGE = "docs/proxies.md"
 KINDS = ("http", "https")
 PORTS = {"http": 80, "https": 443}
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""What never goes through a proxy: the page talks to Ollama, and this collection to both, on loopback."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+"""What never goes through a proxy: the page talks to Ollama, and this collection to both, on loopback; the last is how
+``ollama`` itself calls its server in the container, after ``OLLAMA_HOST``."""
 
 ARGUMENTS: dict[str, Any] = {
     "proxy": {
