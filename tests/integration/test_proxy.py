@@ -7,6 +7,7 @@ network.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -28,7 +29,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build im
 from cryptography.hazmat.primitives.serialization import Encoding
 from docker.models.containers import Container
 
-from lab import authority, desk, models, proxy, registry
+from lab import authority, cache, desk, models, proxy, registry
 from lab.engine import REPOSITORY
 from lab.image import RECIPE
 from tests.integration.rig import THERE, TINY
@@ -140,6 +141,9 @@ def tiny_image(name: str, content: str) -> str:
 def digests(docker_engine: None, say: Say) -> Iterator[dict[str, str]]:
     """One name in two registries, with something else in each; a registry of models; the proxy that leads to them."""
     with ExitStack() as stack:
+        # Two runs on one machine take turns, or each would take the other's desks away.
+        lock = stack.enter_context((cache.folder("lab") / "proxy.lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
         # Registries of its own, for which nobody has to wait.
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         names = {models: "llmdesk-test-egress-models", registry: "llmdesk-test-egress-registry"}
