@@ -46,6 +46,13 @@ devices:
 - name: all
   containerEdits: *edits
 """
+# NVIDIA's hook calls this program, which is C and no Go module has, with the container's root as its last word.
+CLI = """#!/bin/sh
+# The lab's nvidia-container-cli.
+for root; do :; done
+echo "$*" >> /var/log/nvidia-container-cli
+mkdir -p "$root/usr/bin" && cp /opt/lab-card/nvidia-smi "$root/usr/bin/nvidia-smi"
+"""
 # Just large enough to run a shell; the file /etc/nvml-lost in a container is how a test takes its card away.
 IMAGE = "lab-card:1"
 MAKE_IMAGE = f"""
@@ -76,6 +83,11 @@ def toolkit(container: Container, say: Callable[[str], None], *names: str) -> No
     """Give a desk the toolkit's programs, all where none is named."""
     for name in names or PROGRAMS:
         desk.put(container, f"/usr/bin/{name}", program(name, say).read_bytes(), 0o755)
+
+
+def command_line(container: Container) -> None:
+    """Give a desk what NVIDIA's hook calls: it is there for Docker's own ``--gpus``."""
+    desk.put(container, "/usr/bin/nvidia-container-cli", CLI.encode(), 0o755)
 
 
 def specification(container: Container) -> None:

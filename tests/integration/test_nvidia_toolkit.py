@@ -25,7 +25,7 @@ from lab import desk, nvidia
 from lab.engine import REPOSITORY
 
 Say = Callable[[str], None]
-NAME = "llmdesk-test-d-nvidia"
+NAME = "llmdesk-test-nvidia"
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +206,14 @@ def test_a_lost_gpu_is_seen_and_found_again_by_cdi(machine: Container, play: Cal
     assert gpu_plan(after, {})["path"] == "cdi", "the way on which it cannot be lost"
     assert nvidia.UUID in see(machine, docker_options(gpu_plan(after, {})["container"]))
     desk.run(machine, "docker rm --force open-webui")
+
+
+def test_dockers_own_gpus_goes_through_nvidias_hook(machine: Container) -> None:
+    """What Docker Desktop is asked for: the hook is real, the program that it calls is the lab's."""
+    nvidia.command_line(machine)
+    desk.run(machine, "rm /etc/nvidia-container-runtime/config.toml && systemctl restart docker")
+    request = {"driver": "nvidia", "count": 0, "device_ids": [nvidia.UUID], "capabilities": [["gpu"]]}
+    nothing = {"devices": [], "groups": [], "environment": {}, "runtime": ""}
+    options = docker_options({**nothing, "device_requests": [request]})
+    assert nvidia.UUID in see(machine, [f"'{option}'" for option in options])
+    assert f"--device={nvidia.UUID}" in desk.run(machine, "cat /var/log/nvidia-container-cli")
