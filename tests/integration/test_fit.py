@@ -12,7 +12,6 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,8 +56,7 @@ def make(ollama: Ollama, folder: Path, name: str, file: tuple[Path, str]) -> Non
 @pytest.fixture(scope="module")
 def server(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ollama]:
     """The server of a desk's image. It is given files, so no registry has to be there."""
-    nowhere: Any = SimpleNamespace(address="127.0.0.1")
-    with serve(SERVER, image, nowhere, tmp_path_factory.mktemp("ollama")) as running:
+    with serve(SERVER, image, "127.0.0.1", tmp_path_factory.mktemp("ollama")) as running:
         yield running
 
 
