@@ -100,7 +100,7 @@ def test_a_card_without_the_toolkit_and_a_repository_that_cannot_be_reached(play
     """nvidia.github.io cannot be reached from here, which is what this is about: the desk goes on with its CPU."""
     said = play(ROLE, nvidia_runtime_repository="https://127.0.0.1:9/libnvidia-container")
     assert "cpu: NVIDIA Lab Card, driver 570.86.15, but Docker has neither a CDI device" in said
-    assert "https://127.0.0.1:9/libnvidia-container cannot be reached" in said
+    assert "https://127.0.0.1:9/libnvidia-container/gpgkey was not to be had: it cannot be reached" in said
     desk_facts = facts(said)
     assert "cannot be reached" in desk_facts["record"]["gpu"]["tried"]["toolkit"]
     plan = gpu_plan(desk_facts, {})
