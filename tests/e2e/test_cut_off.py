@@ -14,7 +14,7 @@ from tests.e2e.person import Person, Typed
 # When the plug is pulled: what the run says then, and what has just become true on the desk.
 MOMENTS = {
     "while the venv is made": ("making .venv", "test -d llmdesk/.venv/lib/python3*/site-packages/ansible_collections"),
-    "while dpkg unpacks": ("docker | Install Docker Engine", "pgrep -x dpkg"),
+    "while dpkg unpacks": ("docker | Apt | Install Docker Engine", "pgrep -x dpkg"),
     "while the image is loaded": ("image: loading", "pgrep -f '[d]ocker load'"),
     "while the account is made": ("Make the administrator", "docker exec open-webui-account true"),
     "when the container was just made": ("open_webui | Run the container", "docker container inspect open-webui"),
