@@ -36,17 +36,9 @@ _value:
   type: dict
 """
 
-import os
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import network as networks
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-
-HEAD = "-----BEGIN "
 
 
 class FilterModule:
@@ -65,9 +57,11 @@ def network(proxy: Any, certificates: list[str] | None = None) -> dict[str, Any]
     plain, credentials, errors = networks.settings(proxy)
     found: dict[str, str] = {}
     for entry in [certificates] if isinstance(certificates, str) else certificates or []:
+        # Not before it is needed: every worker of a run would pay the tenth of a second that cryptography takes.
+        from ansible_collections.llmdesk.workstation.plugins.plugin_utils.certificates import read
+
         try:
-            for certificate in read(str(entry)):
-                found[certificate.fingerprint(hashes.SHA256()).hex()] = certificate.public_bytes(Encoding.PEM).decode()
+            found.update(read(str(entry)))
         except ValueError as error:
             errors.append(f"desk_ca_certificates: {error}. Nothing was changed; {networks.PAGE} has examples.")
     return {
@@ -77,41 +71,3 @@ def network(proxy: Any, certificates: list[str] | None = None) -> dict[str, Any]
         "fingerprints": sorted(found),
         "errors": errors,
     }
-
-
-def read(entry: str) -> Iterator[x509.Certificate]:
-    """Yield the certificates of one entry, a path or a text.
-
-    :raises ValueError: it has none, or one that holds no longer.
-    """
-    if HEAD in entry:
-        name, content = "a text", entry.encode()
-    else:
-        name = entry
-        try:
-            with open(os.path.expanduser(entry), "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise ValueError(f"{name} cannot be read here: {error.strerror}") from None
-    for certificate in parsed(name, content):
-        if certificate.not_valid_after_utc < datetime.now(UTC):
-            raise ValueError(
-                f"{name} holds the certificate of {certificate.subject.rfc4514_string()}, which ended on "
-                f"{certificate.not_valid_after_utc:%Y-%m-%d}; ask for the new one"
-            )
-        yield certificate
-
-
-def parsed(name: str, content: bytes) -> list[x509.Certificate]:
-    """Return the certificates of a file, in PEM or in DER."""
-    if b"PRIVATE KEY" in content:
-        raise ValueError(f"{name} holds a private key, which is nobody's business here; give the certificate alone")
-    try:
-        if HEAD.encode() in content:
-            return x509.load_pem_x509_certificates(content)
-        return [x509.load_der_x509_certificate(content)]
-    except ValueError:
-        raise ValueError(
-            f"{name} is no certificate; it has to begin with '-----BEGIN CERTIFICATE-----' (PEM, which browsers and "
-            "Windows export as Base-64)"
-        ) from None

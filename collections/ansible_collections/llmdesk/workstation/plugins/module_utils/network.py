@@ -8,16 +8,14 @@ user and password) and ``no_proxy`` (a list), and may be shown; ``credentials`` 
 
 from __future__ import annotations
 
+# Every worker of a run reads this file: what asks the network itself is imported where it does so.
 import base64
 import hashlib
-import http.client
 import json
 import os
 import re
 import socket
-import ssl
 import threading
-import urllib.request
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -351,6 +349,8 @@ def tunnel(address: str, host: str, port: int, timeout: float) -> str:
 
     :raises OSError: the proxy itself does not answer.
     """
+    import http.client
+
     parts = urlsplit(address)
     if parts.scheme != "http":  # What it is asked goes through TLS, which is left to the programs that use it.
         socket.create_connection((parts.hostname or "", parts.port or 443), timeout).close()
@@ -403,8 +403,10 @@ def bundle(exists: Callable[[str], bool]) -> str | None:
 
 def in_use() -> tuple[str, bool]:
     """Return the proxy that this process goes through, without user and password, and whether it was given any."""
+    from urllib.request import getproxies
+
     try:
-        plain, opened = split(urllib.request.getproxies().get("https", ""))
+        plain, opened = split(getproxies().get("https", ""))
     except ValueError:
         return "", False
     return plain, bool(opened)
@@ -425,7 +427,9 @@ def fingerprint(pem: str) -> str:
 
     :raises ValueError: the text is no certificate in PEM.
     """
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    from ssl import PEM_cert_to_DER_cert
+
+    return hashlib.sha256(PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def mark(text: str | None, block: str | None) -> str | None:
