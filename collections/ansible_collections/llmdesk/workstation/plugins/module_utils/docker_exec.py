@@ -48,8 +48,10 @@ def run(container: str, command: list[str], timeout: float, docker: DockerSocket
     while True:
         state = docker.get(f"/exec/{made['Id']}/json")
         # Its streams may end a moment before it does.
-        if not state["Running"] or time.monotonic() > deadline:
-            return int(state["ExitCode"] or 0), said.decode(errors="replace")
+        if not state["Running"]:
+            return int(state["ExitCode"]), said.decode(errors="replace")
+        if time.monotonic() > deadline:
+            raise DockerFailure(f"{command[0]} in the container {container} did not end within {timeout:g} s")
         time.sleep(0.01)
 
 
