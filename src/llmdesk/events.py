@@ -172,6 +172,23 @@ def _report(result: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def answers(document: dict[str, Any], key: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a play showed under a key, by host, and for the other hosts why there is nothing.
+
+    :param document: the document of the callback ``ansible.posix.json``.
+    """
+    found: dict[str, Any] = {}
+    failures: dict[str, str] = {}
+    for play in document["plays"]:
+        for task in play["tasks"]:
+            for host, result in task["hosts"].items():
+                if result.get("failed") or result.get("unreachable"):
+                    failures[host] = message(result)
+                elif isinstance(result.get("msg"), dict) and key in result["msg"]:
+                    found[host] = result["msg"][key]
+    return found, failures
+
+
 def message(result: dict[str, Any]) -> str:
     """Return why a task failed: its message, and the end of what the command or module printed."""
     failed = [item for item in result.get("results") or [] if item.get("failed")]

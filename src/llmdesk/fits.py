@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from llmdesk.events import message
+from llmdesk.events import answers
 from llmdesk.words import size
 
 COLUMNS = ("desk", "model", "verdict", "needs", "has", "why, and what would make it fit")
@@ -19,16 +19,7 @@ def fits(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
     :param document: the document of the callback ``ansible.posix.json``.
     """
-    found: dict[str, Any] = {}
-    failures: dict[str, str] = {}
-    for play in document["plays"]:
-        for task in play["tasks"]:
-            for host, result in task["hosts"].items():
-                if result.get("failed") or result.get("unreachable"):
-                    failures[host] = message(result)
-                elif isinstance(result.get("msg"), dict) and "desk_fit" in result["msg"]:
-                    found[host] = result["msg"]["desk_fit"]
-    return found, failures
+    return answers(document, "desk_fit")
 
 
 def rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:

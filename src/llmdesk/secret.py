@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmdesk.events import message
+from llmdesk.events import answers
 
 
 def passwords(document: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
@@ -13,13 +13,4 @@ def passwords(document: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]
 
     :param document: the document of the callback ``ansible.posix.json``.
     """
-    found: dict[str, str] = {}
-    failures: dict[str, str] = {}
-    for play in document["plays"]:
-        for task in play["tasks"]:
-            for host, result in task["hosts"].items():
-                if result.get("failed") or result.get("unreachable"):
-                    failures[host] = message(result)
-                elif isinstance(result.get("msg"), dict) and "desk_password" in result["msg"]:
-                    found[host] = result["msg"]["desk_password"]
-    return found, failures
+    return answers(document, "desk_password")
