@@ -129,15 +129,26 @@ def test_a_role_says_what_it_is_for(role: str) -> None:
 def documentation(kind: str, name: str) -> dict[str, Any]:
     """Return the three documents of a plugin, which must be plain constants: ansible-doc imports nothing."""
     tree = ast.parse((COLLECTION / "plugins" / kind / f"{name}.py").read_text())
+    documents = constants(tree.body)
+    about = documents["DOCUMENTATION"]
+    for fragment in about.get("extends_documentation_fragment", []):
+        file = COLLECTION / "plugins" / "doc_fragments" / f"{fragment.rpartition('.')[2]}.py"
+        shared = next(node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef))
+        about["options"] |= constants(shared.body)["DOCUMENTATION"]["options"]
+    return {key: documents[key] for key in ("DOCUMENTATION", "EXAMPLES", "RETURN")}
+
+
+def constants(body: list[ast.stmt]) -> dict[str, Any]:
+    """Return the YAML of every constant of a file or of a class."""
     found: dict[str, Any] = {}
-    for node in tree.body:
+    for node in body:
         if (
             isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
             and isinstance(node.value, ast.Constant)
-        ):
+        ) and node.targets[0].id in ("DOCUMENTATION", "EXAMPLES", "RETURN"):
             found[node.targets[0].id] = node.value.value
-    return {key: yaml.safe_load(found[key]) for key in ("DOCUMENTATION", "EXAMPLES", "RETURN")}
+    return {key: yaml.safe_load(text) for key, text in found.items() if isinstance(text, str)}
 
 
 @pytest.mark.parametrize("name", MODULES)

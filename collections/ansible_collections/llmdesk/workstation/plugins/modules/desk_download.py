@@ -13,6 +13,8 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.network
 options:
   url:
     description: The address, http or https.
@@ -25,23 +27,6 @@ options:
     description: Seconds that the other side may take to answer, and may be silent.
     type: float
     default: 10
-  proxy:
-    description: The proxy that the desk goes through, without user and password.
-    type: dict
-    suboptions:
-      http:
-        description: Address for plain traffic.
-        type: str
-      https:
-        description: Address for TLS.
-        type: str
-      no_proxy:
-        description: Hosts, domains and networks that are reached without it.
-        type: list
-        elements: str
-  proxy_credentials:
-    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
-    type: dict
 attributes:
   check_mode:
     support: full

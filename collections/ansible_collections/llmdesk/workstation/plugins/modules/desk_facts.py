@@ -14,6 +14,8 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.network
 options:
   container:
     description: Name of the container that serves the page.
@@ -39,25 +41,6 @@ options:
     description: Folder of the cache; its free space is reported.
     type: path
     default: /var/cache/llmdesk
-  proxy:
-    description:
-      - The proxy that is wanted here, without user and password. What stands is compared with it on the desk, so that
-        no password has to be shown.
-    type: dict
-    suboptions:
-      http:
-        description: Address for plain traffic.
-        type: str
-      https:
-        description: Address for TLS.
-        type: str
-      no_proxy:
-        description: Hosts, domains and networks that are reached without it.
-        type: list
-        elements: str
-  proxy_credentials:
-    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
-    type: dict
   certificates:
     description: The sha256 of every authority's certificate that is wanted here beside the system's own.
     type: list

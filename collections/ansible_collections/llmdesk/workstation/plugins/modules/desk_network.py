@@ -15,24 +15,9 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.network
 options:
-  proxy:
-    description: The proxy, without user and password; empty for none.
-    type: dict
-    suboptions:
-      http:
-        description: Address for plain traffic, such as C(http://proxy.example.com:3128).
-        type: str
-      https:
-        description: Address for TLS.
-        type: str
-      no_proxy:
-        description: Hosts, domains and networks that are reached without it.
-        type: list
-        elements: str
-  proxy_credentials:
-    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
-    type: dict
   certificates:
     description: Certificates of authorities in PEM, one each.
     type: list

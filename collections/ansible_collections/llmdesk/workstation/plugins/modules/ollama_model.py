@@ -18,6 +18,8 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.network
 options:
   name:
     description: The model's name; without a tag it means C(latest).
@@ -170,23 +172,6 @@ options:
     description: How often in a row a pull that brings nothing is resumed before the next source is tried.
     type: int
     default: 3
-  proxy:
-    description: The proxy that the desk goes through, without user and password.
-    type: dict
-    suboptions:
-      http:
-        description: Address for plain traffic.
-        type: str
-      https:
-        description: Address for TLS.
-        type: str
-      no_proxy:
-        description: Hosts, domains and networks that are reached without it.
-        type: list
-        elements: str
-  proxy_credentials:
-    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
-    type: dict
   progress_file:
     description: Where the module writes how far it is. Set by the action plugin.
     type: path

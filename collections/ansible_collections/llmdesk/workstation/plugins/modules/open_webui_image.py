@@ -15,6 +15,8 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.network
 options:
   sources:
     description: Where the image may come from, best first.
@@ -52,23 +54,6 @@ options:
     description: Seconds that a registry may take to answer.
     type: float
     default: 5
-  proxy:
-    description: The proxy that the desk goes through, without user and password.
-    type: dict
-    suboptions:
-      http:
-        description: Address for plain traffic.
-        type: str
-      https:
-        description: Address for TLS.
-        type: str
-      no_proxy:
-        description: Hosts, domains and networks that are reached without it.
-        type: list
-        elements: str
-  proxy_credentials:
-    description: User and password as C(user:password), percent-encoded, under C(http) and C(https).
-    type: dict
   recipe:
     description: Folder of the build's files. Set by the action plugin.
     type: path
