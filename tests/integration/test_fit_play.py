@@ -14,6 +14,7 @@ from llmdesk.run import Play, ask
 from tests.unit.test_fit import cards, desk
 from tests.unit.test_plan import desk as healthy
 
+LOOK = "Look what stands in the way, and what does not fit"
 PLAY = """
 - name: Look and bring
   hosts: all
@@ -72,21 +73,21 @@ def test_auto_is_chosen_and_said(facts: str, play: str) -> None:
 
 def test_a_model_that_does_not_fit_is_said_once_and_brought(facts: str, play: str) -> None:
     told = run(play, facts, ollama_models=["llama3.3:70b"])
-    assert [line.split(":")[0] for line in told["Say which models do not fit"]["msg"]] == ["llama3.3"]
+    assert [line.split(":")[0] for line in told[LOOK]["msg"]] == ["llama3.3"]
     assert told["Say which models a bare machine would get"]["msg"] == "Would bring llama3.3:70b."
     assert told["Say what auto would stand for"]["skipped"] is True
 
 
 def test_the_model_that_everybody_gets_is_looked_at_as_well(tmp_path: Path, play: str) -> None:
     told = run(play, write(tmp_path, desk(memory=3 * GIB)))
-    (said,) = told["Say which models do not fit"]["msg"]
+    (said,) = told[LOOK]["msg"]
     assert said.startswith("llama3.2:3b does not fit this desk: it needs 2.6 GB, and this desk has 1.1 GB for a model")
 
 
 def test_it_stops_the_run_where_that_is_wanted(facts: str, play: str) -> None:
     told = run(play, facts, ollama_models=["llama3.3:70b"], ollama_models_fit="enforce")
-    assert told["Look whether anything stands in the way"]["failed"] is True
-    assert "llama3.3:70b does not fit this desk: it needs" in told["Look whether anything stands in the way"]["msg"]
+    assert told[LOOK]["failed"] is True
+    assert "llama3.3:70b does not fit this desk: it needs" in told[LOOK]["msg"]
     assert "Bring the models" not in told
 
 

@@ -33,7 +33,8 @@ def record(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_desk_that_is_right() -> None:
-    assert desk_report(desk(), {}, "admin@localhost") == {
+    gpu = {"path": "cpu", "reason": "no GPU was found", "container": {}}
+    assert desk_report(desk(), {}, "admin@localhost", gpu) == {
         "address": "http://127.0.0.1:3000",
         "account": {
             "email": "admin@localhost",
@@ -41,6 +42,7 @@ def test_a_desk_that_is_right() -> None:
             "password_file": "/etc/llmdesk/admin_password",
         },
         "image": {"reference": "r", "source": "built on the spot", "digest": None},
+        "gpu": {"path": "cpu", "reason": "no GPU was found"},
         "model": {"name": "smollm2:135m", "wanted": "smollm2:135m", "fell_back": False, "on": "cpu"},
         "proof": dict(PROOF, fresh=False),
         "links": [

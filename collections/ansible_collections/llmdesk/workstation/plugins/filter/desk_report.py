@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The report, with C(address), C(account), C(image), C(model), C(proof), C(links) and C(warnings).
+  description: The report, with C(address), C(account), C(image), C(gpu), C(model), C(proof), C(links) and C(warnings).
   type: dict
 """
 

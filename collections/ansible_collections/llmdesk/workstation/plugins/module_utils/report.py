@@ -15,8 +15,9 @@ def desk_report(
     :param chat: the result of ``open_webui_chat`` in this run; empty where nothing was asked.
     :param email: the address the administrator signs in with.
     :param gpu: which way the container takes to a GPU, as ``gpu_plan`` decides it.
-    :returns: ``address``, ``account``, ``image``, ``model``, ``proof`` (None where there is none; ``fresh`` says if it
-        is of this run), ``links`` and ``warnings``. Nothing in it is secret.
+    :returns: ``address``, ``account``, ``image``, ``gpu`` (``path`` and ``reason``; None where it was not decided),
+        ``model``, ``proof`` (None where there is none; ``fresh`` says if it is of this run), ``links`` and
+        ``warnings``. Nothing in it is secret.
     """
     record = desk["record"]
     proof = chat.get("proof") or record["proof"]
@@ -28,6 +29,7 @@ def desk_report(
             "password_file": desk["account"]["password_file"],
         },
         "image": {key: (record["image"] or {}).get(key) for key in ("reference", "source", "digest")},
+        "gpu": {"path": gpu["path"], "reason": gpu["reason"]} if gpu else None,
         "model": _model(record["models"] or {}, proof),
         "proof": dict(proof, fresh=bool(chat.get("proof"))) if proof else None,
         "links": chat.get("links") or links(desk),
