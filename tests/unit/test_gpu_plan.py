@@ -45,9 +45,18 @@ RADEON = {
     "driver": "amdgpu",
     "gfx": "11.0.0",
     "integrated": False,
+    "render": "/dev/dri/renderD130",
 }
-IRIS = {"vendor": "intel", "name": "intel 0x4680", "vram": None, "driver": "i915", "gfx": None, "integrated": True}
-ARC = dict(IRIS, name="intel 0x56a0", integrated=False)
+IRIS = {
+    "vendor": "intel",
+    "name": "intel 0x4680",
+    "vram": None,
+    "driver": "i915",
+    "gfx": None,
+    "integrated": True,
+    "render": "/dev/dri/renderD128",
+}
+ARC = dict(IRIS, name="intel 0x56a0", integrated=False, render="/dev/dri/renderD129")
 NODES = {"kfd": False, "dri": True, "dxg": False, "groups": [44, 105]}
 
 
@@ -192,6 +201,20 @@ def test_what_a_container_is_run_with() -> None:
     vulkan = gpu_plan(desk(intel(IRIS)), {"gpu": "vulkan", "engine": "vulkan", "devices": [0]})
     assert vulkan["container"]["devices"] == ["/dev/dri"]
     assert vulkan["container"]["environment"] == {"OLLAMA_IGPU_ENABLE": "1", "GGML_VK_VISIBLE_DEVICES": "0"}
+
+
+@pytest.mark.parametrize("choice", ["auto", "vulkan"])
+def test_an_integrated_card_beside_another_is_not_shown_to_the_container(choice: str) -> None:
+    wanted = {"gpu": choice, "engine": "vulkan"}
+    plan = gpu_plan(desk(intel(IRIS, ARC)), wanted)
+    assert (plan["path"], plan["container"]["devices"]) == ("vulkan", ["/dev/dri/renderD129"])
+    assert plan["container"]["environment"] == {}
+    assert gpu_plan(desk(intel(IRIS, RADEON, ARC)), wanted)["container"]["devices"] == [
+        "/dev/dri/renderD129",
+        "/dev/dri/renderD130",
+    ]
+    without = gpu_plan(desk(intel(IRIS, dict(ARC, render=None))), wanted)
+    assert (without["path"], without["reason"].split(":")[0]) == ("cpu", "intel 0x56a0 has no render node in /dev/dri")
 
 
 @pytest.mark.parametrize(

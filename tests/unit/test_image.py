@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils import image_build
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import DockerSocket
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import (
+    VULKAN_ENGINE_FILES,
+    VULKAN_FLAGS,
     Build,
     BuildFailed,
     cpu_flags,
@@ -25,6 +29,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build im
     mirror,
     recipe_hash,
     versions,
+    vulkan_folder,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import (
     image_engine,
@@ -187,6 +192,34 @@ def test_an_image_for_a_gpu_leaves_that_for_the_cpu_as_it_is(tmp_path: Path) -> 
     assert vulkan.hash == recipe_hash(str(RECIPE), ["-O3"], "vulkan") != plain.hash
     assert "-vulkan-" in vulkan.tag
     assert engines_hash(str(RECIPE), ["-O3"], "vulkan") != engines_hash(str(RECIPE), ["-O3"])
+
+
+def test_newer_drivers_for_a_gpu_need_no_new_engines(tmp_path: Path) -> None:
+    recipe, more = str(tmp_path / "image"), Path(vulkan_folder(str(tmp_path / "image")))
+    shutil.copytree(RECIPE, recipe)
+    shutil.copytree(vulkan_folder(str(RECIPE)), more)
+    assert {path.name for path in more.iterdir()} == {"build-page.sh", *VULKAN_ENGINE_FILES}
+    made, engines = recipe_hash(recipe, [], "vulkan"), engines_hash(recipe, [], "vulkan")
+    with (more / "build-page.sh").open("a") as page:
+        page.write("# newer\n")
+    assert recipe_hash(recipe, [], "vulkan") != made
+    assert engines_hash(recipe, [], "vulkan") == engines
+    with (more / "tune.cmake").open("a") as tune:
+        tune.write("# faster\n")
+    assert engines_hash(recipe, [], "vulkan") != engines
+
+
+def test_every_flag_is_one_that_this_llama_cpp_knows() -> None:
+    # Out of its sources: what option() names in CMakeLists.txt and ggml/CMakeLists.txt, the deprecated ones with them,
+    # and find_package() in ggml/src/ggml-vulkan/CMakeLists.txt. CMake itself takes any flag, and goes without.
+    known = json.loads((FIXTURES / "image" / "llama-cpp.json").read_text())
+    assert known["llama_cpp"] == versions(str(RECIPE))["LLAMA_CPP"], "another llama.cpp: capture its names anew"
+    given = [(RECIPE / "build-llama.sh").read_text(), *VULKAN_FLAGS]
+    given += [*cpu_flags(["avx2", "fma", "f16c"], "x86_64"), *cpu_flags([], "x86_64")]
+    flags = set(re.findall(r"-D([\w-]+)=", " ".join(given)))
+    assert {"GGML_VULKAN", "GGML_NATIVE", "LLAMA_BUILD_TESTS", "Vulkan_GLSLC_EXECUTABLE"} <= flags
+    own = {flag for flag in flags if not flag.startswith("CMAKE_") and flag.partition("_")[0] not in known["packages"]}
+    assert own - set(known["options"]) == set()
 
 
 def test_an_image_for_a_gpu_is_made_by_the_scripts_beside_the_recipe(docker: Docker, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ COLLECTION = ROOT / "collections" / "ansible_collections" / "llmdesk" / "worksta
 SCRIPTS = [
     ROOT / "llmdesk",
     ROOT / ".ci" / "run",
-    *sorted((COLLECTION / "roles" / "open_webui" / "files" / "image").glob("*.sh")),
+    *sorted((COLLECTION / "roles" / "open_webui" / "files").glob("image*/*.sh")),
 ]
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_found_by_ansibles_own_check_of_modules() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_script_is_read_by_its_shell(script: Path) -> None:
     shell = script.read_text().partition("\n")[0].removeprefix("#!")
     assert shell in ("/bin/sh", "/bin/bash")

@@ -163,18 +163,22 @@ def _amd(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) -> di
 def _vulkan(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) -> dict[str, Any]:
     nodes = desk["gpu_nodes"]
     cards = [card for card in desk["gpus"] if card["vendor"] in ("amd", "intel")]
-    if wishes["gpu"] == "auto":
-        discrete = [card for card in cards if not card["integrated"]]
-        if cards and not discrete:
-            return _cpu(
-                f"{cards[0]['name']} is integrated, which Ollama leaves alone; desk_gpu: vulkan uses it all the same",
-                "",
-            )
-        cards = discrete
+    discrete = [card for card in cards if not card["integrated"]]
+    if wishes["gpu"] == "auto" and cards and not discrete:
+        return _cpu(
+            f"{cards[0]['name']} is integrated, which Ollama leaves alone; desk_gpu: vulkan uses it all the same",
+            "",
+        )
+    shown = ["/dev/dri"]
+    if len(cards) > len(discrete) > 0:
+        # A llama.cpp with Vulkan linked into it does not tell Ollama which card is integrated, and Ollama takes the one
+        # with more memory: the integrated one, whose memory is the machine's. So the container does not see it.
+        shown = sorted(card["render"] for card in discrete if card["render"])
+    cards = discrete or cards
     if not cards and (wishes["gpu"] == "auto" or not nodes["dri"]):
         return _cpu("there is no card with a render node", "")
     name = cards[0]["name"] if cards else "a card"
-    if not nodes["dri"]:
+    if not nodes["dri"] or not shown:
         return _cpu(f"{name} has no render node in /dev/dri: its driver in the kernel is missing", "")
     if engine not in (None, "vulkan"):
         return _cpu(f"{name} is reached by Vulkan, and {ENGINE_WORDS[engine]}", "")
@@ -186,7 +190,7 @@ def _vulkan(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) ->
     return _on(
         "vulkan",
         f"{name}, by Vulkan and /dev/dri",
-        devices=["/dev/dri"],
+        devices=shown,
         groups=[str(group) for group in nodes["groups"]],
         environment=environment,
     )

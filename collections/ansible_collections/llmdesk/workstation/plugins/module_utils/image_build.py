@@ -29,6 +29,7 @@ PIP_CONF = "/etc/pip.conf"
 ROOT_PACKAGES = "ca-certificates,curl,jq,python3,python3-venv,libgomp1,procps"
 ENGINES = ("ollama", "llama-server", "llama-quantize")
 ENGINE_FILES = ("build-llama.sh", "build-ollama.sh", "build-tools.sh", "tune.cmake")
+VULKAN_ENGINE_FILES = ("build-tools.sh", "tune.cmake")
 # Where the tools of an image with Vulkan lie in their stage.
 VULKAN_FLAGS = (
     "-DGGML_VULKAN=ON",
@@ -76,19 +77,18 @@ def vulkan_folder(folder: str) -> str:
 def recipe_hash(folder: str, chosen: list[str], engine: str = "cpu") -> str:
     """Return the sha256 of everything that an image is made by: the recipe's files and the compiler's flags."""
     known = _hash_of_files(folder, sorted(os.listdir(folder)), [*chosen, ROOT_PACKAGES])
-    return known if engine == "cpu" else _with_vulkan(folder, known)
+    return known if engine == "cpu" else _with_vulkan(folder, os.listdir(vulkan_folder(folder)), known)
 
 
-def _with_vulkan(folder: str, known: str) -> str:
-    more = vulkan_folder(folder)
-    return _hash_of_files(more, sorted(os.listdir(more)), [known, *VULKAN_FLAGS])
+def _with_vulkan(folder: str, names: Iterable[str], known: str) -> str:
+    return _hash_of_files(vulkan_folder(folder), sorted(names), [known, *VULKAN_FLAGS])
 
 
 def engines_hash(folder: str, chosen: list[str], engine: str = "cpu") -> str:
     """Return the sha256 of everything that the two engines are made by: a newer page needs no new ones."""
     pins = [f"{name}={value}" for name, value in sorted(versions(folder).items()) if not name.startswith("OPEN_WEBUI")]
     known = _hash_of_files(folder, ENGINE_FILES, [*chosen, *pins])
-    return known if engine == "cpu" else _with_vulkan(folder, known)
+    return known if engine == "cpu" else _with_vulkan(folder, VULKAN_ENGINE_FILES, known)
 
 
 def _hash_of_files(folder: str, names: Iterable[str], more: list[str]) -> str:

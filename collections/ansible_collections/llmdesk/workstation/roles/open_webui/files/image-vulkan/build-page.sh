@@ -10,4 +10,8 @@ list=/etc/apt/sources.list.d/backports.list
 grep -h '^deb ' /etc/apt/sources.list | head -n 1 | sed "s/ $DEBIAN / $DEBIAN-backports /" > "$list"
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends -t "$DEBIAN-backports" libvulkan1 mesa-vulkan-drivers libxext6 > /dev/null
+# Mesa has one more, lavapipe, which makes a Vulkan device of the CPU. It is slower than the CPU by itself, and would
+# count as the GPU where a card that desk_gpu_devices names is lost: nothing may find it.
+rm /usr/share/vulkan/icd.d/lvp_icd*.json
+apt-get clean
 rm -rf "$list" /var/lib/apt/lists/*
