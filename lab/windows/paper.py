@@ -1,0 +1,30 @@
+"""A distro that is only written down: a few files, a few users, and the few commands that the role asks of it.
+
+Where a test needs more, a container is the distro.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.windows.machine import Machine
+from lab.windows.wsl import Printed
+
+
+def run(machine: Machine, distribution: dict[str, Any], user: str, command: list[str]) -> Printed:
+    """Run one of the commands; 127 for another, as a shell says."""
+    files, users = distribution["files"], distribution["users"]
+    match command:
+        case ["true" | "/bin/true" | "/usr/bin/true"]:
+            return Printed(0)
+        case ["cat" | "/bin/cat" | "/usr/bin/cat", path]:
+            if path not in files:
+                return Printed(1, b"", f"cat: {path}: No such file or directory\n".encode())
+            return Printed(0, files[path].encode())
+        case ["test" | "/usr/bin/test", "-e" | "-x" | "-f", path]:
+            return Printed(0 if path in files else 1)
+        case ["id" | "/usr/bin/id", "-u", name]:
+            if name not in users:
+                return Printed(1, b"", f"id: '{name}': no such user\n".encode())
+            return Printed(0, f"{users[name]}\n".encode())
+    return Printed(127, b"", f"the lab's paper distro has no such command: {command}\n".encode())

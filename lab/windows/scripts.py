@@ -1,0 +1,97 @@
+"""What the roles' own PowerShell scripts, and the programs that they start, do to the PC.
+
+No PowerShell is run. A script is recognised by its text, so that a script that was changed and not looked at here is
+still this script: what it returns is what the role's documentation says that it returns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lab.windows.machine import MSI_FOLDER, Machine
+
+ROLES = Path(__file__).resolve().parents[2] / "collections/ansible_collections/llmdesk/workstation/roles"
+DESKTOP_FOLDER = "C:\\Program Files\\Docker\\Docker"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script leaves in ``$Ansible``."""
+
+    result: Any = field(default_factory=dict)
+    changed: bool = False
+    failed: str = ""
+
+
+@cache
+def _ours() -> dict[str, str]:
+    return {path.read_text(encoding="utf-8-sig").strip(): path.name for path in ROLES.glob("*/files/*.ps1")}
+
+
+def name(script: str) -> str:
+    """Return the file name of one of the roles' scripts.
+
+    :raises LookupError: it is none of theirs, or nothing says here what it does.
+    """
+    found = _ours().get(script.replace("\r\n", "\n").lstrip("\ufeff").strip())
+    if found is None or found not in SCRIPTS:
+        raise LookupError(f"the lab does not know what this script does ({found or 'no file of a role'})")
+    return found
+
+
+def parameters(script: str) -> set[str]:
+    """Return the names in a script's param block, in lower case."""
+    block = re.search(r"(?ims)^\s*param\s*\((.*?)^\s*\)", script) or re.search(r"(?i)param\s*\((.*?)\)", script)
+    return {each.casefold() for each in re.findall(r"\$(\w+)", block[1])} if block else set()
+
+
+def windows_facts(machine: Machine, given: dict[str, Any]) -> Answer:
+    return Answer(machine.facts())
+
+
+SCRIPTS: dict[str, Callable[[Machine, dict[str, Any]], Answer]] = {
+    "windows_facts.ps1": windows_facts,
+}
+
+
+# --- Downloads and packages -------------------------------------------------------------------------------------------
+
+
+def download(machine: Machine, url: str) -> str | None:
+    """Return what is under an address of the internet, None where there is nothing, or no internet."""
+    text: str | None = machine.state["web"].get(url) if machine.state["internet"] else None
+    return text
+
+
+def installed(machine: Machine, kind: str, version: str) -> bool:
+    """Say whether this very package is installed: Windows knows it by its product code, another version has another."""
+    if kind == "wsl":
+        return (machine.state["wsl"]["msi"] or {}).get("version") == version
+    return False
+
+
+def install(machine: Machine, kind: str, version: str, wanted: str, arguments: list[str]) -> int:
+    """Run an installer and return its exit code."""
+    wsl = machine.state["wsl"]
+    if kind == "wsl":
+
+        def do() -> None:
+            wsl["msi"] = {"version": version, "location": MSI_FOLDER} if wanted == "present" else None
+            wsl["vm"] = None
+            for distribution in machine.distributions(everybody=True):
+                distribution["running"] = False
+
+        # An .msi that is broken off is rolled back (Microsoft).
+        machine.change(f"install WSL {version}" if wanted == "present" else "remove WSL", do)
+        return 0
+    return 1620  # "This installation package could not be opened" (Microsoft).
+
+
+# --- Programs that win_command starts, by pattern ---------------------------------------------------------------------
+
+PROGRAMS: dict[str, Callable[[Machine, list[str]], tuple[int, str]]] = {}
