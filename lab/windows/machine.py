@@ -71,16 +71,24 @@ class Machine:
         if state["docker_desktop"]:
             state["docker_desktop"]["running"] = False
         for task in state["tasks"].values():
-            if any(trigger["type"] == "boot" for trigger in task["triggers"]):
+            task["running"] = False
+            # A task at the start of Windows runs without a session, one at a login when its person comes (Microsoft).
+            starts = {"boot"} | ({"logon"} if state["console_user"] else set())
+            if starts.intersection(trigger["type"] for trigger in task["triggers"]):
                 self.start_task(task)
 
     def start_task(self, task: dict[str, Any]) -> None:
         """Run a scheduled task: of those that there are here, each keeps a distro running."""
         from lab.windows import wsl
 
-        for action in task["actions"]:
-            line = f'"{action["path"]}" {action.get("arguments") or ""}'
-            wsl.keep_running(Machine(self.state, task["username"]), line)
+        task["running"] = wsl.keep_running(Machine(self.state, task["username"]), command_line(task))
+
+    def task_runs(self, task: dict[str, Any]) -> bool:
+        """Say whether what a scheduled task has started still runs: it ends with its distro."""
+        from lab.windows import wsl
+
+        found = wsl.kept(Machine(self.state, task["username"]), command_line(task))
+        return bool(task.get("running") and found and found["running"])
 
     # --- What is true of it -------------------------------------------------------------------------------------------
 
@@ -151,15 +159,18 @@ class Machine:
 
     # --- What roles/wsl/files/windows_facts.ps1 returns ---------------------------------------------------------------
 
-    def facts(self) -> dict[str, Any]:
-        """Return the PC as the roles see it: one answer, in the shape that the role wsl describes."""
+    def facts(self, distribution: str) -> dict[str, Any]:
+        """Return the PC as the roles see it: one answer, in the shape that the role wsl describes.
+
+        :param distribution: the distro whose scheduled task is looked for.
+        """
         state = self.state
         own = state["accounts"][self.account]
         wsl = state["wsl"]
         everyone = wsl["distributions"].items()
         pending = any(value.endswith("Pending") for value in state["features"].values())
         desktop = state["docker_desktop"]
-        keep = next((task for path, task in state["tasks"].items() if path.startswith("\\llmdesk\\keep-alive")), None)
+        keep = state["tasks"].get(f"\\llmdesk\\keep-alive-{distribution}")
         facts = {
             "system": state["system"],
             "virtualisation": {
@@ -196,6 +207,8 @@ class Machine:
                     if user != self.account
                     for each in distributions
                 ],
+                "vm_older_than_config": bool(wsl["vm"])
+                and wsl["vm"]["config"] != self.read("%USERPROFILE%\\.wslconfig"),
             },
             "wslconfig": self.read("%USERPROFILE%\\.wslconfig"),
             "keep_alive": keep
@@ -203,22 +216,27 @@ class Machine:
                 "user": keep["username"],
                 "command": keep["actions"][0]["path"],
                 "arguments": keep["actions"][0].get("arguments"),
+                "running": self.task_runs(keep),
             },
             "network": {
                 "profiles": state["network"]["profiles"],
                 "portproxy": state["network"]["portproxy"],
                 "firewall_rules": sorted(state["network"]["firewall_rules"]),
                 "hyperv_rules": sorted(state["network"]["hyperv_rules"]),
-                "listening": sorted(state["network"]["listening"]),
+                "listening": sorted(int(port) for port in state["network"]["owners"]),
+                "owners": state["network"]["owners"],
             },
+            "ssh": {"default_shell": state["ssh_default_shell"]},
             "docker_desktop": desktop
             and {
                 "version": desktop["version"],
                 "location": desktop["location"],
+                "program": self.find(f"{desktop['location']}\\Docker Desktop.exe") is not None,
                 "running": desktop["running"],
                 "settings": self.read("%APPDATA%\\Docker\\settings-store.json"),
             },
             "gpus": state["gpus"],
+            "unknown": state["unknown"],
         }
         return copy.deepcopy(facts)
 
@@ -238,6 +256,12 @@ def opened(path: Path, account: str | None = None, check: bool = False) -> Itera
             yield machine
         finally:
             _write(file, machine.state)
+
+
+def command_line(task: dict[str, Any]) -> str:
+    """Return what a scheduled task starts."""
+    action = task["actions"][0]
+    return f'"{action["path"]}" {action.get("arguments") or ""}'
 
 
 def create(path: Path, state: dict[str, Any]) -> None:

@@ -207,7 +207,7 @@ def win_wait_for(machine: Machine, arguments: Arguments) -> Result:
         met = (machine.find(path) is not None) == (wanted in ("present", "started"))
         what = f"{path} to be {wanted}"
     elif port is not None:
-        met = (port in machine.state["network"]["listening"]) == (wanted in ("present", "started"))
+        met = (str(port) in machine.state["network"]["owners"]) == (wanted in ("present", "started"))
         what = f"{arguments['host']}:{port} to start listening"
     else:
         return {"changed": False, "elapsed": float(arguments["timeout"]), "wait_attempts": 0}

@@ -85,10 +85,12 @@ def fresh_pc() -> State:
             "portproxy": {},
             "firewall_rules": {},
             "hyperv_rules": {},
-            "listening": [22, 135, 445],
+            "owners": {"22": "sshd", "135": "svchost", "445": "System"},
         },
+        "ssh_default_shell": None,
         "docker_desktop": None,
         "gpus": [{"name": "NVIDIA GeForce RTX 4070", "driver": "32.0.15.6094", "memory": 12 * GIB}],
+        "unknown": [],  # what the facts could not be had of
         "faults": {},
         "power": {"on": True, "cut_after": None, "half": False},
         "boots": 1,
@@ -132,15 +134,6 @@ def add_distribution(state: State, user: str, name: str, version: int = 2) -> St
     state["wsl"]["distributions"].setdefault(user, []).append(distribution)
     state["wsl"]["default_distribution"].setdefault(user, guid)
     return distribution
-
-
-def _changed(begin: Callable[[], State], change: Callable[[State], Any]) -> Callable[[], State]:
-    def make() -> State:
-        state = begin()
-        change(state)
-        return state
-
-    return make
 
 
 def reboot_pending() -> State:
@@ -273,7 +266,7 @@ def public_network() -> State:
 def ports_taken() -> State:
     """Something listens on the page's port."""
     state = with_distribution()
-    state["network"]["listening"] += [3000, 11434]
+    state["network"]["owners"].update({"3000": "node", "8080": "java"})
     return state
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from lab.windows.machine import MSI_FOLDER, Machine
+from lab.windows.texts import text
 
 ROLES = Path(__file__).resolve().parents[2] / "collections/ansible_collections/llmdesk/workstation/roles"
 DESKTOP_FOLDER = "C:\\Program Files\\Docker\\Docker"
@@ -51,11 +52,44 @@ def parameters(script: str) -> set[str]:
 
 
 def windows_facts(machine: Machine, given: dict[str, Any]) -> Answer:
-    return Answer(machine.facts())
+    return Answer(machine.facts(given.get("distribution", "Ubuntu-24.04")))
+
+
+def write_file(machine: Machine, given: dict[str, Any]) -> Answer:
+    """The new file takes the old one's place in one step: a power cut leaves the old one, and the new one beside it."""
+    path, text = given["path"], given["text"]
+    old = machine.read(path)
+
+    def do() -> None:
+        if old is not None:
+            machine.write(f"{path}.bak", old)
+        machine.write(path, text)
+
+    if not machine.check:
+        machine.change(f"write {path}", do, half=lambda: machine.write(f"{path}.new", text))
+    return Answer(changed=True)
+
+
+def windows_lan(machine: Machine, given: dict[str, Any]) -> Answer:
+    """Ports forwarded, and rules of Hyper-V's firewall: each an operation of its own."""
+    network = machine.state["network"]
+    if machine.check:
+        return Answer(changed=True)
+    for listen in given.get("forget") or []:
+        machine.change(f"forget {listen}", partial(network["portproxy"].pop, listen))
+    for name in given.get("disallow") or []:
+        machine.change(f"disallow {name}", partial(network["hyperv_rules"].pop, name))
+    for listen, connect in (given.get("forward") or {}).items():
+        machine.change(f"forward {listen}", partial(network["portproxy"].update, {listen: connect}))
+    for name, port in (given.get("allow") or {}).items():
+        machine.change(f"allow {name}", partial(network["hyperv_rules"].update, {name: port}))
+    return Answer(changed=True)
 
 
 SCRIPTS: dict[str, Callable[[Machine, dict[str, Any]], Answer]] = {
     "windows_facts.ps1": windows_facts,
+    "windows_lan.ps1": windows_lan,
+    "write_file.ps1": write_file,
 }
 
 
@@ -94,4 +128,18 @@ def install(machine: Machine, kind: str, version: str, wanted: str, arguments: l
 
 # --- Programs that win_command starts, by pattern ---------------------------------------------------------------------
 
-PROGRAMS: dict[str, Callable[[Machine, list[str]], tuple[int, str]]] = {}
+
+def schtasks(machine: Machine, arguments: list[str]) -> tuple[int, str]:
+    """``schtasks.exe /Run /TN NAME``: it says that it has begun, whatever becomes of it."""
+    words = [each.casefold() for each in arguments]
+    name = arguments[words.index("/tn") + 1] if "/tn" in words else ""
+    task = machine.state["tasks"].get(name)
+    if "/run" not in words or task is None:
+        return 1, text("failed", machine.state["language"])
+    machine.change(f"run the task {name}", lambda: machine.start_task(task))
+    return 0, text("done", machine.state["language"])
+
+
+PROGRAMS: dict[str, Callable[[Machine, list[str]], tuple[int, str]]] = {
+    "*schtasks.exe": schtasks,
+}

@@ -115,13 +115,11 @@ def run(machine: Machine, line: str, environment: dict[str, str], streams: Strea
     try:
         kind = program(machine, path)
         if kind == "store" and state["session"] == 0:
-            raise Fails(
-                "Wsl/E_ACCESSDENIED" if state["store_denies"] else "Wsl/ERROR_CANT_ACCESS_FILE", "cannot_access"
-            )
+            raise Fails("Wsl/E_ACCESSDENIED" if state["store_denies"] else "Wsl/0x80070780", "cannot_access")
         if kind == "inbox" and "--install" not in rest and "--update" not in rest:
             return Printed(1, encode(text("not_installed", state["language"])))
         if machine.local_system:
-            raise Fails("Wsl/WSL_E_LOCAL_SYSTEM_NOT_SUPPORTED (0x8004032e)")
+            raise Fails("Wsl/WSL_E_LOCAL_SYSTEM_NOT_SUPPORTED")
         answer = _verb(machine, rest, streams or Streams())
     except Fails as failure:
         return Printed(FAILED, encode(text(failure.said, state["language"], failure.code)))
@@ -130,14 +128,25 @@ def run(machine: Machine, line: str, environment: dict[str, str], streams: Strea
     return Printed(0, encode(answer))
 
 
-def keep_running(machine: Machine, line: str) -> None:
-    """Start the distro that a scheduled task's command line names, as Windows does: nobody sees what it prints."""
+def kept(machine: Machine, line: str) -> dict[str, Any] | None:
+    """Return the distro that a scheduled task's command line keeps running, None where it can keep none."""
     arguments = to_argv(line)
-    if program(machine, arguments[0]) == "msi":
-        name = next((arguments[at + 1] for at, each in enumerate(arguments) if each in ("-d", "--distribution")), None)
-        found = next((each for each in machine.distributions() if each["name"] == name), None)
-        if found and machine.hypervisor:
-            _start(machine, found)
+    if program(machine, arguments[0]) != "msi":
+        return None
+    name = next((arguments[at + 1] for at, each in enumerate(arguments) if each in ("-d", "--distribution")), None)
+    return next((each for each in machine.distributions() if each["name"] == name and each["state"] == 1), None)
+
+
+def keep_running(machine: Machine, line: str) -> bool:
+    """Start that distro, as a scheduled task does: nobody sees what it prints."""
+    found = kept(machine, line)
+    if found is None:
+        return False
+    try:
+        _start(machine, found)
+    except Fails:
+        return False
+    return True
 
 
 def _verb(machine: Machine, rest: str, streams: Streams) -> str | Printed:
@@ -167,7 +176,7 @@ def _vm(machine: Machine, where: str) -> None:
     """Start the virtual machine: it reads .wslconfig once, here (Microsoft)."""
     state = machine.state
     if not state["firmware_virtualisation"]:
-        raise Fails(f"{where}/CreateVm/HCS/0x80370102")
+        raise Fails(f"{where}/CreateVm/HCS/HCS_E_HYPERV_NOT_INSTALLED")
     if state["features"][VM_PLATFORM] != "Enabled":
         raise Fails(f"{where}/CreateVm/HCS/HCS_E_SERVICE_NOT_AVAILABLE")
     if state["console_user"] is None and state["needs_logon"]:
@@ -243,7 +252,7 @@ def _install(machine: Machine, arguments: list[str]) -> str:
         # It switches on what is missing, and says 0: a restart is needed, and no distro is there (WSL's source).
         if state["features"][VM_PLATFORM] == "Disabled":
             if not state["accounts"][machine.account]["elevated"]:
-                raise Fails("0x800702e4")
+                raise Fails("Wsl/ERROR_ELEVATION_REQUIRED")
             machine.change("enable features", lambda: state["features"].update({VM_PLATFORM: "EnablePending"}))
         return text("reboot", state["language"])
     if "--no-distribution" in options:
