@@ -38,3 +38,31 @@ def with_boot_command(text: str, command: str) -> str:
     else:
         lines += [*([""] if lines else []), "[boot]", f"command = {command}"]
     return "\n".join(lines) + "\n"
+
+
+def with_setting(text: str, section: str, key: str, value: str) -> str:
+    """Return the file with a key in a section; everything else stays.
+
+    A key that is there already gets the value, once; a section that is missing comes at the end.
+    """
+    setting = re.compile(rf"^\s*{re.escape(key)}\s*=\s*(.*?)\s*$", re.IGNORECASE)
+    lines = text.splitlines()
+    inside, last = False, None
+    for number, line in enumerate(lines):
+        found = SECTION.match(line)
+        if found:
+            inside = found.group(1).lower() == section
+        if not inside:
+            continue
+        last = number if line.strip() else last
+        there = setting.match(line)
+        if there:
+            if there.group(1).strip('"').lower() == value.lower():
+                return text
+            lines[number] = f"{key}={value}"
+            return "\n".join(lines) + "\n"
+    if last is None:
+        lines += [*([""] if lines else []), f"[{section}]", f"{key}={value}"]
+    else:
+        lines.insert(last + 1, f"{key}={value}")
+    return "\n".join(lines) + "\n"
