@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils import docker_socket as docker_client
+from ansible_collections.llmdesk.workstation.plugins.module_utils import probe
 from ansible_collections.llmdesk.workstation.plugins.modules import desk_facts
 
 from tests.unit.servers import Answer, Reply, UnixSocket, as_json, docker_socket, loopback
@@ -180,7 +181,7 @@ def test_a_distribution_in_wsl(machine: Machine, booted: bool, manager: str) -> 
         machine.has("/run/systemd/system/.keep")
     desk = machine.look()
     assert desk["system"]["virtualisation"] == "wsl"
-    assert desk["wsl"] == {"version": 2, "systemd": booted, "docker_desktop": True}
+    assert desk["wsl"] == {"version": 2, "systemd": booted, "docker_desktop": True, "linux_driver": []}
     assert desk["service_manager"] == manager
 
 
@@ -220,6 +221,34 @@ def test_an_nvidia_card_is_asked_through_its_tool(machine: Machine, tool: str) -
     asked = Path(machine.at("/asked")).read_text()
     fields = "index,uuid,name,memory.total,memory.free,driver_version,compute_cap,mig.mode.current"
     assert asked == f"--query-gpu={fields} --format=csv,noheader,nounits\n", "once, whatever it has"
+
+
+def test_in_wsl_the_tool_of_windows_is_asked_and_a_linux_driver_is_named(machine: Machine) -> None:
+    machine.is_a("wsl", "systemd")
+    machine.kernel = WSL_KERNEL
+    machine.runs("/usr/lib/wsl/lib/nvidia-smi", f"cat {SMI / 'one.csv'}")
+    machine.runs("/usr/bin/nvidia-smi", "echo 'Failed to initialize NVML: GPU access blocked by the operating system'")
+    libraries = Path(machine.at("/usr/lib/x86_64-linux-gnu"))
+    for name in ("libcuda.so.1", "libcuda.so.570.86.15"):
+        machine.has(f"/usr/lib/x86_64-linux-gnu/{name}")
+    desk = machine.look()
+    assert desk["gpu"] == {"state": "ok", "reason": "NVIDIA GeForce RTX 4070 Ti, driver 560.94"}
+    assert desk["wsl"]["linux_driver"] == ["/usr/bin/nvidia-smi", "/usr/lib/x86_64-linux-gnu/libcuda.so.570.86.15"]
+
+    Path(machine.at("/usr/bin/nvidia-smi")).unlink()
+    Path(machine.at("/usr/bin/nvidia-smi")).symlink_to("/usr/lib/wsl/lib/nvidia-smi")
+    (libraries / "libcuda.so.570.86.15").unlink()
+    assert machine.look()["wsl"]["linux_driver"] == [], "a link to what Windows brings is none"
+
+
+def test_in_wsl_a_description_of_the_cards_goes_with_the_driver_it_was_made_for(machine: Machine) -> None:
+    text = (FIXTURES / "probe" / "cdi" / "wsl.yaml").read_text()
+    machine.has("/etc/cdi/nvidia.yaml", text)
+    missing = machine.look()["docker"]["cdi_missing"]
+    assert missing.startswith("/usr/lib/wsl/drivers/nv_dispi.inf_amd64_20ae8f14a487d5db/")
+    for path in probe.cdi_from_windows(text):
+        machine.has(path)
+    assert machine.look()["docker"]["cdi_missing"] is None
 
 
 def test_a_driver_that_does_not_know_a_field_is_asked_again_without_it(machine: Machine) -> None:

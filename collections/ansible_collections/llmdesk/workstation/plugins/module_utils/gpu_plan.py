@@ -25,6 +25,11 @@ MIB = 1024 * 1024
 ROCM_GFX = {"9.0.8", "9.0.10", "9.4.2", "9.5.0", "10.3.0", "11.0.0", "11.0.1", "11.0.2", "11.5.0", "11.5.1"}
 ROCM_GFX |= {"12.0.0", "12.0.1"}
 NOT_IN_WSL = "in WSL NVIDIA's driver has no Vulkan, which is all that an image built on the spot can use a GPU by"
+# Mesa says so itself: "dzn is not a conformant Vulkan implementation, testing use only".
+ONLY_NVIDIA_IN_WSL = (
+    "under WSL a container can use NVIDIA's cards alone: Vulkan over /dev/dxg (Mesa's dzn) is for testing by its own "
+    "word, and not offered"
+)
 ENGINE_WORDS = {
     "cpu": "the image's engine computes on the CPU alone, as one does that was built on the spot without a GPU in "
     "sight; './llmdesk up --retry-sources' makes or finds one for the GPU",
@@ -92,7 +97,7 @@ def _nvidia(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) ->
         return _cpu(gpu["reason"], "")
     cards = [card for card in desk["gpus"] if card["vendor"] == "nvidia"]
     chosen, unknown = choose(cards, wishes["devices"])
-    against = unknown or too_old(chosen) or refused(desk, wishes)
+    against = unknown or too_old(chosen, in_wsl=bool(desk["wsl"])) or refused(desk, wishes)
     if against:
         return _cpu(against, "")
     if engine in ("cpu", "rocm"):
@@ -125,6 +130,8 @@ def _nvidia(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) ->
 
 
 def _amd(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) -> dict[str, Any]:
+    if desk["wsl"]:
+        return _cpu(ONLY_NVIDIA_IN_WSL, "")
     nodes = desk["gpu_nodes"]
     cards = [card for card in desk["gpus"] if card["vendor"] == "amd"]
     if not cards:
@@ -161,6 +168,9 @@ def _amd(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) -> di
 
 
 def _vulkan(desk: dict[str, Any], wishes: dict[str, Any], engine: str | None) -> dict[str, Any]:
+    if desk["wsl"]:
+        # A render node there is the kernel's own (vgem), and no card stands behind it.
+        return _cpu(ONLY_NVIDIA_IN_WSL, "")
     nodes = desk["gpu_nodes"]
     cards = [card for card in desk["gpus"] if card["vendor"] in ("amd", "intel")]
     discrete = [card for card in cards if not card["integrated"]]

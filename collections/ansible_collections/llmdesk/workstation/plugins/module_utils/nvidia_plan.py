@@ -56,7 +56,7 @@ def _step(desk: dict[str, Any], wishes: dict[str, Any]) -> dict[str, Any]:
         return _driver(desk, wishes)
     if gpu["state"] != "ok":
         return _do("nothing", gpu["reason"])
-    old = too_old([card for card in desk["gpus"] if card["vendor"] == "nvidia"])
+    old = too_old([card for card in desk["gpus"] if card["vendor"] == "nvidia"], in_wsl=bool(desk["wsl"]))
     if old:
         return _do("nothing", old)
     if docker["state"] != "running":
@@ -87,6 +87,8 @@ def _step(desk: dict[str, Any], wishes: dict[str, Any]) -> dict[str, Any]:
             "the container has lost its GPU, which cannot happen by CDI" if lost else "nvidia_runtime_path asks for CDI"
         )
         return _do("cdi", f"{why}, and Docker {docker['version']} has CDI switched off")
+    if docker.get("cdi_missing"):
+        return _do("specification", f"CDI's files name {docker['cdi_missing']}, which went with an older driver")
     if stale(desk):
         return _do("specification", f"CDI's files were made for driver {docker['cdi_driver']}, and another one runs")
     return _do("specification", "Docker looks for CDI devices, and none was described yet")
@@ -143,9 +145,10 @@ def choose(cards: list[dict[str, Any]], devices: list[Any]) -> tuple[list[dict[s
     return whole, ""
 
 
-def too_old(cards: list[dict[str, Any]]) -> str:
+def too_old(cards: list[dict[str, Any]], in_wsl: bool = False) -> str:
     """Return why the driver or the cards are too old for Ollama, in numbers; empty where one of them will do."""
     said = ""
+    update = "update it in Windows, not in the distro" if in_wsl else "update the driver"
     for card in cards:
         compute = float(card["compute"]) if card["compute"] else None
         driver = int(re.sub(r"\D.*", "", card["driver"] or "") or 0)
@@ -154,9 +157,7 @@ def too_old(cards: list[dict[str, Any]]) -> str:
             said = f"{card['name']} has compute capability {card['compute']}, and Ollama needs {COMPUTE} or newer"
         elif driver and driver < needed:
             of = f" on a card of compute capability {card['compute']}" if needed == DRIVER_LEGACY else ""
-            said = (
-                f"{card['name']} has driver {card['driver']}, and Ollama needs {needed} or newer{of}: update the driver"
-            )
+            said = f"{card['name']} has driver {card['driver']}, and Ollama needs {needed} or newer{of}: {update}"
         else:
             return ""
     return said
@@ -203,7 +204,12 @@ def nvidia_way(desk: dict[str, Any], wishes: dict[str, Any]) -> str | None:
 
 
 def stale(desk: dict[str, Any]) -> bool:
-    """Return whether CDI's files were made for another driver than the one that runs: their libraries are gone."""
+    """Return whether CDI's files were made for another driver than the one that runs: their libraries are gone.
+
+    Libraries of WSL carry no version, but lie in a folder of their driver's, which Windows replaces with it.
+    """
+    if desk["docker"].get("cdi_missing"):
+        return True
     made_for = desk["docker"]["cdi_driver"]
     running = next(iter(_drivers(desk)), None)
     return bool(made_for and running and made_for != running)

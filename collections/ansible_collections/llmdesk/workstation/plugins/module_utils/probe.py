@@ -22,6 +22,14 @@ DISTRIBUTION_FAMILIES = {
 INTERESTING_CPU_FLAGS = ("avx", "avx2", "f16c", "fma", "avx512f", "amx_int8")
 PCI_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
 MIB = 1024 * 1024
+# What Windows mounts into a distro of WSL: the libraries of its graphics drivers.
+WSL_MOUNTED = "/usr/lib/wsl/"
+# What packages of NVIDIA's Linux driver bring. Its libraries carry the driver's version; those of WSL do not.
+LINUX_DRIVER = (
+    "/usr/bin/nvidia-smi",
+    "/usr/lib/*-linux-gnu/libcuda.so.[1-9][0-9][0-9]*",
+    "/usr/lib64/libcuda.so.[1-9][0-9][0-9]*",
+)
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, see the kernel's include/net/tcp_states.h
 
 
@@ -177,6 +185,14 @@ def cdi_driver(text: str) -> str | None:
     """
     found = re.search(r"libcuda\.so\.(\d{3,}\.[\d.]*\d)", text)
     return found.group(1) if found else None
+
+
+def cdi_from_windows(text: str) -> list[str]:
+    """Return the files of Windows' that a CDI specification hands into containers.
+
+    They lie in a folder that is named after the driver (``/usr/lib/wsl/drivers/nv_dispi.inf_amd64_…``).
+    """
+    return sorted(set(re.findall(rf'"?hostPath"?\s*:\s*"?({WSL_MOUNTED}[^"\s,]+)', text)))
 
 
 def listeners(text: str) -> dict[int, str]:

@@ -119,7 +119,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source i
 DAEMON_JSON = "/etc/docker/daemon.json"
 RECORDS = ("account", "image", "models", "settings", "people", "network", "gpu", "proof")
 TOOLKIT = {"ctk": "nvidia-ctk", "runtime": "nvidia-container-runtime"}
-NVIDIA_SMI = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
+# The one of WSL is not on root's PATH, and one that is comes from a Linux driver, which cannot work there.
+NVIDIA_SMI = ("/usr/lib/wsl/lib/nvidia-smi", "nvidia-smi")
 
 
 class Desk:
@@ -217,6 +218,7 @@ class Desk:
 
     def _docker(self) -> dict[str, Any]:
         specifications = [read(path) or "" for path in cdi_specifications()]
+        mounted = [path for text in specifications for path in probe.cdi_from_windows(text)]
         docker: dict[str, Any] = {
             "state": "absent",
             "client": bool(shutil.which("docker")),
@@ -240,6 +242,7 @@ class Desk:
             "cdi_enabled": False,
             "cdi": sorted({name for text in specifications for name in probe.cdi_devices(text)}),
             "cdi_driver": next(filter(None, map(probe.cdi_driver, specifications)), None),
+            "cdi_missing": next((path for path in mounted if not os.path.exists(path)), None),
             "error": None,
         }
         found: dict[str, Any] = {
@@ -483,6 +486,7 @@ class Desk:
             "version": 2,
             "systemd": manager == "systemd",
             "docker_desktop": os.path.exists("/mnt/wsl/docker-desktop"),
+            "linux_driver": linux_driver(),
         }
 
 
@@ -557,6 +561,12 @@ def gpu_nodes() -> dict[str, Any]:
         "dxg": os.path.exists("/dev/dxg"),
         "groups": sorted({os.stat(path).st_gid for path in nodes} - {0}),
     }
+
+
+def linux_driver() -> list[str]:
+    """Return what lies here of a Linux driver of NVIDIA's, but for links to what WSL brings itself."""
+    found = [path for pattern in probe.LINUX_DRIVER for path in sorted(glob.glob(pattern))]
+    return [path for path in found if not link(path).startswith(probe.WSL_MOUNTED)]
 
 
 def cdi_specifications() -> list[str]:
