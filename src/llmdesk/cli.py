@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +75,11 @@ Examples:
   ./llmdesk up --image registry.example.com/open-webui/open-webui:ollama --image build
   ./llmdesk up --image /media/usb/open-webui.tar
   ./llmdesk up -i inventory/room.yml --limit 'desk1,desk2' -K
-  ./llmdesk up --check --diff"""
+  ./llmdesk up --check --diff
+
+\b
+Exit code: 0 when every desk is as it should be; 2 when one failed; 4 when one could not be reached;
+130 after Ctrl-C; 3 when nothing is wrong but that Windows has to restart before the same command goes on."""
 )
 @click.option("--model", "models", multiple=True, metavar="NAME", help="A model to have; may be given more than once.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The page's port.  [default: 3000]")
@@ -282,6 +287,7 @@ def _finish(wanted: Play, shown: Any, keep: bool = True) -> None:
 
     shown.begin(wanted)
     outcome = run(wanted, show, keep)
+    outcome = replace(outcome, rc=shown.story.exit_code(outcome.rc))
     shown.end(outcome)
     sys.exit(outcome.rc)
 

@@ -11,6 +11,9 @@ from typing import Any
 PROGRESS = "llmdesk-progress "
 """How a line begins that the collection's action plugins print while a module works."""
 
+REBOOT = "Reboot and run again"
+"""How the message of a failure begins that needs nothing but a restart of Windows."""
+
 TAIL = 15
 """Lines of a failed command's output that are worth showing."""
 
@@ -54,6 +57,11 @@ class TaskEnded(Event):
     message: str = ""
     path: str = ""
     text: str = ""
+
+    @property
+    def waits_for_reboot(self) -> bool:
+        """Tell whether nothing is wrong but that Windows has to be restarted."""
+        return self.outcome == "failed" and self.message.startswith(REBOOT)
 
     @property
     def broken(self) -> bool:

@@ -25,6 +25,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 INTERRUPTED = 130
 """Exit code of a run that a person ended, as shells count it."""
 
+REBOOT_NEEDED = 3
+"""Exit code of a run that waits for a restart of Windows, and for nothing else. Ansible has no such code."""
+
+HOST_FAILED = 2
+"""Ansible's exit code where a task failed on a host, and no host was out of reach."""
+
 GRACE = 10.0
 """Seconds that Ansible has to end its workers and tidy up on the desks before it is killed."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmdesk.events import Event, Progress, Recap, Said, TaskEnded, TaskStarted
+from llmdesk.run import HOST_FAILED, REBOOT_NEEDED
 
 WINDOWS = {"bytes": 10.0, "steps": 120.0}
 """Seconds over which a rate is measured, by unit. A line that slows down should be seen at once; one step of a
@@ -100,6 +101,12 @@ class Story:
             counts = self.recap.get(host)
             if counts is None or counts["failed"] or counts["unreachable"]:
                 yield event
+
+    def exit_code(self, rc: int) -> int:
+        """Return the exit code to hand on for Ansible's own: a run that only waits for a restart has one of its own."""
+        failures = list(self.failures())
+        waits = rc == HOST_FAILED and failures and all(event.waits_for_reboot for event in failures)
+        return REBOOT_NEEDED if waits else rc
 
     def _pass_time(self, at: float) -> None:
         if self.began is None:

@@ -7,11 +7,15 @@ import re
 import shlex
 from typing import Any
 
-from llmdesk.events import TaskEnded
-from llmdesk.run import INTERRUPTED, REPOSITORY, Outcome
+from llmdesk.desks import Desk
+from llmdesk.events import REBOOT, TaskEnded
+from llmdesk.run import INTERRUPTED, REBOOT_NEEDED, REPOSITORY, Outcome
 from llmdesk.story import Work
 
+GIB = 1024**3
+
 _REMEDIES = (
+    (f"^{REBOOT}", "Once it has restarted, type the same command again: it carries on where it stopped."),
     (r"password is required|Missing sudo password", "Add -K, and type the password of sudo."),
     (r"Incorrect su(do)? password", "The password of sudo was not taken. Type the command again."),
     (r"Host key verification failed", "Log in once with 'ssh {host}' and accept its key."),
@@ -78,6 +82,53 @@ def progress(work: Work) -> str:
     return f"{now.item}: " + ", ".join(filter(None, (amount(work), pace(work), now.detail)))
 
 
+def whole(of: Desk) -> list[tuple[str, str]]:
+    """Return a desk as rows of a name and a sentence: of Windows first, where that carries it, then of what serves."""
+    rows: list[tuple[str, str]] = []
+    if of.windows_host:
+        rows += windows(of.windows) if of.windows else [("windows", _dead(of.windows_host, of.windows_why))]
+        rows.append(("distro", of.host if of.report else _dead(of.host, of.why)))
+    return rows + (desk(of.report) if of.report else [])
+
+
+def _dead(host: str, why: str) -> str:
+    return f"no answer: {why}" if why else f"{host} was not asked"
+
+
+def windows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the report of a Windows half as rows of a name and a sentence."""
+    system = report["system"]
+    rows = [("windows", ", build ".join(filter(None, (system["name"], system["build"])))), ("wsl", _wsl(report))]
+    if report["keep_alive"]:
+        verb = "kept running" if report["keep_alive"]["running"] else "to be kept running"
+        rows.append(("awake", f"{verb} by a scheduled task of {report['keep_alive']['user']}"))
+    usable = [card for card in report["gpus"] if card["nvidia"]]
+    rows += [("gpu", _card(card)) for card in usable or report["gpus"]]
+    if report["reboot"]["reasons"]:
+        who = "the desk" if report["reboot"]["needed"] else "Windows"
+        rows.append(("reboot", f"{who} waits for a restart: {', '.join(report['reboot']['reasons'])}"))
+    rows += [("broken", _link(missing)) for missing in report["missing"]]
+    return rows + [("warning", str(warning)) for warning in report["warnings"]]
+
+
+def _wsl(report: dict[str, Any]) -> str:
+    wsl, distribution, memory = report["wsl"], report["distribution"], report["memory"]
+    if not wsl["version"]:
+        return "none yet"
+    told = [wsl["version"], distribution["name"] if distribution["version"] else "", f"networking {wsl['networking']}"]
+    if memory["total"]:
+        told.append(f"{memory['wsl'] / GIB:.1f} of {memory['total'] / GIB:.1f} GiB memory")
+    return ", ".join(filter(None, told))
+
+
+def _card(card: dict[str, Any]) -> str:
+    if not card["nvidia"]:
+        return f"{card['name']}, which a container cannot use under WSL"
+    memory = f"{card['memory'] / GIB:.1f} GiB" if card["memory"] else ""
+    driver = f"driver {card['driver']} in Windows" if card["driver"] else ""
+    return ", ".join(filter(None, (card["name"], memory, driver)))
+
+
 def desk(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a desk's report as rows of a name and a sentence."""
     rows = [("address", str(report.get("address") or "unknown")), ("account", _account(report.get("account") or {}))]
@@ -115,21 +166,33 @@ def _link(link: dict[str, Any]) -> str:
     return " ".join(filter(None, (f"{link.get('name')}: {link.get('error')}.", link.get("remedy"))))
 
 
-def failure(event: TaskEnded) -> list[str]:
-    """Return what failed, where, why, and what to do next."""
+def failure(event: TaskEnded, of: Desk | None = None) -> list[str]:
+    """Return what failed, where, why, and what to do next.
+
+    :param of: the desk that the host is a half of, where it has two.
+    """
     return [
         f"{event.host}: {event.phase} | {event.task}" + (" (unreachable)" if event.outcome == "unreachable" else ""),
         *(f"  {line}" for line in event.message.splitlines()),
         *([f"  at {event.path.removeprefix(f'{REPOSITORY}/')}"] if event.path else []),
-        f"  {remedy(event)}",
+        f"  {remedy(event, of)}",
     ]
 
 
-def remedy(event: TaskEnded) -> str:
-    """Return what to do about a failure."""
+def remedy(event: TaskEnded, of: Desk | None = None) -> str:
+    """Return what to do about a failure.
+
+    :param of: the desk that the host is a half of, where it has two.
+    """
     for pattern, sentence in _REMEDIES:
         if re.search(pattern, event.message):
             return sentence.format(host=event.host)
+    if event.outcome == "unreachable" and of and of.windows and event.host == of.host:
+        distribution = of.windows["distribution"]["name"]
+        return (
+            f"See that 'wsl -d {distribution} --exec true' says nothing in PowerShell on {of.windows_host}, then type "
+            "the same command again."
+        )
     if event.outcome == "unreachable":
         return f"See that 'ssh {event.host}' works, then type the same command again."
     return "Then type the same command again: what is done stays done. -v shows more."
@@ -140,6 +203,8 @@ def ending(outcome: Outcome, changed: int) -> str:
     took = spent(outcome.seconds)
     if outcome.rc == 0:
         return f"changed={changed}, {took}"
+    if outcome.rc == REBOOT_NEEDED:
+        return f"Ended after {took}: Windows has to restart. Then type the same command again and it carries on."
     if outcome.rc == INTERRUPTED:
         return f"Interrupted after {took}. Type the same command again and it carries on."
     return f"Failed after {took}. Records: {outcome.records}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs playbooks/story.yml as the command line runs its own, or records it for the unit tests.
+"""Runs playbooks/story.yml as the command line runs its own, or records it and windows.yml for the unit tests.
 
 ``python -m tests.integration.story --record tests/unit/fixtures/runner`` makes the unit tests' events anew.
 """
@@ -19,6 +19,22 @@ from llmdesk.run import Play, run
 PLAYBOOKS = "tests/integration/playbooks"
 STORY = f"{PLAYBOOKS}/story.yml"
 HOSTS = f"{PLAYBOOKS}/hosts.yml"
+WINDOWS = "tests/unit/fixtures/windows/pc1.json"
+REBOOT = {
+    "story_plan": {
+        "reboot": ["VirtualMachinePlatform was switched on and Windows has not been restarted since"],
+        "steps": [
+            {"do": "distribution", "reason": "PC1\\ann has no distro Ubuntu-24.04"},
+            {"do": "keep_alive", "reason": "nothing keeps the distro running while nobody uses it"},
+        ],
+    },
+    "story_changed": {
+        "reboot_pending": ["component servicing"],
+        "keep_alive": None,
+        "wsl": {"distributions": []},
+    },
+}
+"""A PC whose features were switched on a moment ago."""
 
 # What the command line, or a person who reads a fixture, makes something of.
 KEPT = ("event", "created", "stdout", "pid")
@@ -37,6 +53,14 @@ def play(**options: Any) -> Play:
     return Play(STORY, inventory=(HOSTS,), extra_vars=(*own, *options.pop("extra_vars", ())), **options)
 
 
+def windows(**variables: Any) -> Play:
+    """Return the play of a desk of two halves; ``story_…`` are its variables."""
+    given = {"story_windows": str(Path(WINDOWS).absolute()), **variables}
+    return Play(
+        f"{PLAYBOOKS}/windows.yml", inventory=(f"{PLAYBOOKS}/windows-hosts.yml",), extra_vars=(json.dumps(given),)
+    )
+
+
 def record(folder: Path) -> None:
     """Write a file for each way in which a run can go."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,6 +72,9 @@ def record(folder: Path) -> None:
             "broken": play(story_break="desk2"),
             "unreachable": Play(STORY, inventory=("desk7,",), extra_vars=(port,)),
             "unparsed": Play(str(unparsed), inventory=(HOSTS,)),
+            "windows": windows(),
+            "windows-dead-distro": windows(story_connection="ssh"),
+            "windows-reboot": windows(**REBOOT),
         }
         for name, wanted in runs.items():
             events: list[dict[str, Any]] = []

@@ -451,3 +451,36 @@ def test_every_command_explains_itself() -> None:
         assert command.help, name
         for parameter in command.params:
             assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
+
+
+# --- Exit codes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "ansibles", "code"),
+    [("windows", 0, 0), ("windows-reboot", 2, 3), ("windows-dead-distro", 4, 4), ("broken", 2, 2)],
+)
+def test_the_exit_code_is_ansibles_but_for_a_restart_of_windows(
+    run: str, ansibles: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events are those of captured runs."""
+    captured = Path(__file__).parent / "fixtures" / "runner" / f"{run}.jsonl"
+
+    def replay(_play: Play, on_event: Any, _keep: bool) -> runs.Outcome:
+        for line in captured.read_text().splitlines():
+            on_event(json.loads(line))
+        return runs.Outcome(ansibles, 1.0, Path("/state/runs/1"))
+
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(runs, "run", replay)
+    for arguments in (["up"], ["status", "--json"]):
+        result = typed(*arguments)
+        assert result.exit_code == code, result.output
+    assert json.loads(result.output.splitlines()[-1])["rc"] == code
+
+
+def test_up_says_its_exit_codes() -> None:
+    told = " ".join(typed("up", "--help").output.split())
+    assert f"{runs.REBOOT_NEEDED} when nothing is wrong but that Windows has to restart" in told
+    assert f"{runs.HOST_FAILED} when one failed" in told
+    assert f"{runs.INTERRUPTED} after Ctrl-C" in told

@@ -36,6 +36,7 @@ def test_a_desk_that_is_right() -> None:
     gpu = {"path": "cpu", "reason": "no GPU was found", "container": {}}
     assert desk_report(desk(), {}, "admin@localhost", gpu) == {
         "address": "http://127.0.0.1:3000",
+        "windows_host": None,
         "account": {
             "email": "admin@localhost",
             "state": "managed",

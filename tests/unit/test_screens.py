@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from llmdesk import screen, words
+from llmdesk.desks import desks
 from llmdesk.events import Event, TaskEnded, parse
-from llmdesk.run import INTERRUPTED, Outcome, Play
+from llmdesk.run import INTERRUPTED, REBOOT_NEEDED, Outcome, Play
 from llmdesk.screen.json import JsonScreen
-from llmdesk.screen.live import LiveScreen
+from llmdesk.screen.live import LiveScreen, panel, room
 from llmdesk.screen.log import LogScreen
 from llmdesk.screen.plain import PlainScreen
+from tests.unit.test_events import story
 
 RUNS = Path(__file__).parent / "fixtures" / "runner"
 PLAY = Play("site.yml", extra_vars=('{"desk_port": 8080}',), check=True)
@@ -45,6 +47,128 @@ def live(run: str, rc: int = 0) -> str:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text
+
+
+# --- Desks of two halves: what a person sees in 80 columns, without colours and without a terminal -------------------
+
+WINDOWS_HALF = """
+  windows  Windows 11 专业版, build 26100.2314
+  wsl      2.5.10.0, Ubuntu-24.04, networking mirrored, 16.0 of 31.9 GiB memory
+  awake    kept running by a scheduled task of PC1\\王芳
+  gpu      NVIDIA GeForce RTX 4070 Ti, 12.0 GiB, driver 566.03 in Windows
+"""
+HEALTHY = f"""{WINDOWS_HALF}\
+  distro   pc1-wsl
+  address  http://127.0.0.1:3000
+  account  admin@localhost, password in /etc/llmdesk/admin_password (or: ./llmdesk password)
+  model    llama3.2:3b on the GPU
+  answer   The capital of France is Paris.
+  speed    94.0 tokens/s, the first after 0.31 s, asked at 2026-01-01T10:00:00Z
+  warning  Windows has NVIDIA's driver 566.03, and this distro sees 560.94, as it does after an update of the driver: \
+run 'wsl --shutdown' in Windows, which stops every distro, and './llmdesk up' again.
+
+changed=1, 12.3 s
+"""
+REFUSED = (
+    'Task failed: Data could not be sent to remote host "127.0.0.1". Make sure this host can be reached over ssh: '
+    "ssh: connect to host 127.0.0.1 port 1: Connection refused"
+)
+DEAD = f"""{WINDOWS_HALF}\
+  distro   no answer: pc1-wsl could not be reached: {REFUSED}
+
+pc1-wsl: Make every desk answer | Ask the desk (unreachable)
+  {REFUSED}
+  at tests/integration/playbooks/windows.yml:63
+  See that 'wsl -d Ubuntu-24.04 --exec true' says nothing in PowerShell on pc1, then type the same command again.
+
+Failed after 12.3 s. Records: /state/runs/1
+"""
+WAITING = """
+  windows  Windows 11 专业版, build 26100.2314
+  wsl      2.5.10.0, networking mirrored, 16.0 of 31.9 GiB memory
+  gpu      NVIDIA GeForce RTX 4070 Ti, 12.0 GiB, driver 566.03 in Windows
+  reboot   the desk waits for a restart: VirtualMachinePlatform was switched on and Windows has not been restarted since
+  broken   wsl: PC1\\ann has no distro Ubuntu-24.04. After the restart, type './llmdesk up'.
+  broken   wsl: nothing keeps the distro running while nobody uses it. After the restart, type './llmdesk up'.
+  distro   no answer: pc1 ended before pc1-wsl was asked
+
+pc1: Bring Windows to carry its desk | Ask for the restart
+  Reboot and run again: VirtualMachinePlatform was switched on and Windows has not restarted since. Restart pc1, or \
+let the run do it with -e wsl_reboot=true.
+  at tests/integration/playbooks/windows.yml:19
+  Once it has restarted, type the same command again: it carries on where it stopped.
+
+Ended after 12.3 s: Windows has to restart. Then type the same command again and it carries on.
+"""
+
+
+@pytest.mark.parametrize(
+    ("run", "rc", "screen_end"),
+    [("windows", 0, HEALTHY), ("windows-dead-distro", 4, DEAD), ("windows-reboot", REBOOT_NEEDED, WAITING)],
+)
+def test_plain_shows_a_desk_of_two_halves(run: str, rc: int, screen_end: str) -> None:
+    text = plain(run, rc)
+    assert text[text.index("\n\n") + 1 :] == screen_end
+
+
+FRAME = """\
+╭──────────────────────────────────────────────────────────────────────────────╮
+│ windows  Windows 11 专业版, build 26100.2314                                 │
+│ wsl      2.5.10.0, networking mirrored, 16.0 of 31.9 GiB memory              │
+│ gpu      NVIDIA GeForce RTX 4070 Ti, 12.0 GiB, driver 566.03 in Windows      │
+│ reboot   the desk waits for a restart: VirtualMachinePlatform was switched   │
+│          on and Windows has not been restarted since                         │
+│ broken   wsl: PC1\\ann has no distro Ubuntu-24.04. After the restart, type    │
+│          './llmdesk up'.                                                     │
+│ broken   wsl: nothing keeps the distro running while nobody uses it. After   │
+│          the restart, type './llmdesk up'.                                   │
+│ distro   no answer: pc1 ended before pc1-wsl was asked                       │
+╰──────────────────────────────────────────────────────────────────────────────╯
+"""
+
+
+def drawn(renderable: RenderableType, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    console.print(renderable)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert isinstance(text, str)
+    return text
+
+
+def test_a_frame_holds_both_halves_in_80_columns() -> None:
+    (desk,) = desks(story("windows-reboot"))
+    assert drawn(panel(desk, REBOOT_NEEDED), 80) == FRAME
+    assert "distro" in live("windows")
+
+
+def test_a_room_has_a_column_for_windows_where_there_is_one() -> None:
+    (pc1,), plain_ones = desks(story("windows")), desks(story("story"))
+    heading, _line, *rows = drawn(room([pc1, *plain_ones]), 240).splitlines()
+    assert heading.split()[:3] == ["desk", "┃", "windows"]
+    assert rows[0].split(" │ ")[0].strip() == "pc1"
+    cells = [row.split(" │ ")[1].strip() for row in rows[:4]]
+    assert [cell.split()[0] for cell in cells if cell] == ["Windows", "2.5.10.0,", "pc1-wsl"]
+    assert "windows" not in drawn(room(plain_ones), 240).splitlines()[0]
+
+
+def test_json_tells_both_halves() -> None:
+    result = documents("windows", 0)[-1]
+    assert set(result["hosts"]) == {"pc1", "pc1-wsl"}
+    assert result["hosts"]["pc1"]["report"]["half"] == "windows"
+    pc1 = result["desks"]["pc1"]
+    assert list(result["desks"]) == ["pc1"]
+    assert (pc1["windows"]["host"], pc1["linux"]["host"]) == ("pc1", "pc1-wsl")
+    assert pc1["windows"]["report"] == result["hosts"]["pc1"]["report"]
+    assert pc1["linux"]["report"]["windows_host"] == "pc1"
+
+    dead = documents("windows-dead-distro", 4)[-1]
+    assert dead["desks"]["pc1"]["linux"]["report"] is None
+    assert dead["desks"]["pc1"]["linux"]["reason"].startswith("pc1-wsl could not be reached: ")
+    assert "wsl -d Ubuntu-24.04" in dead["failures"][0]["remedy"]
+    assert [desk["windows"] for desk in documents("story", 0)[-1]["desks"].values()] == [None, None]
+
+
+# --- One desk after the other ----------------------------------------------------------------------------------------
 
 
 def test_plain_begins_with_the_command_that_does_the_same() -> None:

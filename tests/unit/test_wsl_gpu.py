@@ -32,9 +32,9 @@ STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_20ae8f14a487d5db"
 WSL = {"version": 2, "systemd": True, "docker_desktop": False, "linux_driver": []}
 DXG = dict(NODES, dri=False, dxg=True)
 CDI = {"version": "28.3.2", "cdi_enabled": True, "cdi": probe.cdi_devices(SPECIFICATION), "cdi_missing": None}
-GEFORCE = {"name": "NVIDIA GeForce RTX 4070 Ti", "driver": "32.0.15.6094", "memory": 4293918720}
+GEFORCE = {"name": "NVIDIA GeForce RTX 4070 Ti", "driver": "32.0.15.6094", "memory": 12878610432}
 INTEL = {"name": "Intel(R) UHD Graphics 770", "driver": "31.0.101.4502", "memory": 1073741824}
-RADEON = {"name": "AMD Radeon RX 7900 XTX", "driver": "32.0.12033.1030", "memory": 4293918720}
+RADEON = {"name": "AMD Radeon RX 7900 XTX", "driver": "32.0.12033.1030", "memory": 0}
 
 
 def distro(*parts: dict[str, Any], docker: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
@@ -67,12 +67,13 @@ def test_the_name_that_nvidia_gives_a_driver_of_windows(windows: str, nvidias: s
 
 def test_only_nvidias_drivers_are_renamed() -> None:
     assert windows_cards([INTEL, GEFORCE, RADEON]) == [
-        {"name": "Intel(R) UHD Graphics 770", "driver": "31.0.101.4502", "nvidia": False},
-        {"name": "NVIDIA GeForce RTX 4070 Ti", "driver": "560.94", "nvidia": True},
-        {"name": "AMD Radeon RX 7900 XTX", "driver": "32.0.12033.1030", "nvidia": False},
+        {"name": "Intel(R) UHD Graphics 770", "driver": "31.0.101.4502", "memory": 1073741824, "nvidia": False},
+        {"name": "NVIDIA GeForce RTX 4070 Ti", "driver": "560.94", "memory": 12878610432, "nvidia": True},
+        {"name": "AMD Radeon RX 7900 XTX", "driver": "32.0.12033.1030", "memory": None, "nvidia": False},
     ]
     assert windows_cards(None) == []
-    assert windows_cards([{"name": None, "driver": None}]) == [{"name": "unknown", "driver": "", "nvidia": False}]
+    (nameless,) = windows_cards([{"name": None, "driver": None}])
+    assert nameless == {"name": "unknown", "driver": "", "memory": None, "nvidia": False}
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,13 @@ from typing import Protocol
 
 from llmdesk.events import Event
 from llmdesk.run import Outcome, Play
+from llmdesk.story import Story
 
 
 class Screen(Protocol):
-    """What a run is shown on."""
+    """What a run is shown on; its story says in the end how the run is to be counted."""
+
+    story: Story
 
     def begin(self, play: Play) -> None:
         """Say what is going to run."""

@@ -8,7 +8,8 @@
 - ``progress``: ``host``, ``item``, ``completed``, ``total``, ``unit``, ``detail``.
 - ``said``: ``text``.
 - ``result``: ``rc``, ``seconds``, ``changed``, ``phases`` (name → seconds), ``hosts`` (name → counts and ``report``),
-  ``failures``, ``records``.
+  ``desks`` (name → ``windows``, None but under Windows, and ``linux``, each half with ``host``, ``report``, None where
+  it gave none, and ``reason``, why), ``failures``, ``records``.
 
 All but ``run`` and ``result`` have ``at``, in seconds since the epoch.
 """
@@ -19,6 +20,7 @@ import json
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from llmdesk.desks import as_json, desks, half_of
 from llmdesk.events import Event, Progress, Recap, Said, TaskEnded, TaskStarted
 from llmdesk.run import Outcome, Play
 from llmdesk.story import Story
@@ -48,6 +50,7 @@ class JsonScreen:
     def end(self, outcome: Outcome) -> None:
         """Write the result."""
         story = self.story
+        found = desks(story)
         hosts = {host: {**counts, "report": story.reports.get(host)} for host, counts in story.recap.items()}
         failures = [
             {
@@ -57,7 +60,7 @@ class JsonScreen:
                 "outcome": event.outcome,
                 "message": event.message,
                 "path": event.path,
-                "remedy": remedy(event),
+                "remedy": remedy(event, half_of(found, event.host)),
             }
             for event in story.failures()
         ]
@@ -69,6 +72,7 @@ class JsonScreen:
                 "changed": story.changed,
                 "phases": {phase.name: round(phase.seconds, 3) for phase in story.phases.values()},
                 "hosts": hosts,
+                "desks": {desk.name: as_json(desk) for desk in found},
                 "failures": failures,
                 "records": str(outcome.records),
             }

@@ -15,11 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from llmdesk import words
+from llmdesk.desks import Desk, desks, half_of
 from llmdesk.events import Event, Said, TaskEnded
-from llmdesk.run import Outcome, Play
+from llmdesk.run import REBOOT_NEEDED, Outcome, Play
 from llmdesk.story import Phase, Story, Work
 
-_STYLES = {"warning": "yellow", "broken": "red", "answer": "bold", "address": "bold cyan"}
+_STYLES = {"warning": "yellow", "reboot": "yellow", "broken": "red", "answer": "bold", "address": "bold cyan"}
+_ENDS = {0: "green", REBOOT_NEEDED: "yellow"}
+_COLUMNS = {name: (name,) for name in ("address", "model", "answer", "speed", "account", "broken", "warning")}
+_WINDOWS = {"windows": ("windows", "wsl", "reboot", "distro")}
 
 
 class LiveScreen:
@@ -55,15 +59,16 @@ class LiveScreen:
         self.story.phase = None
         self.story.work.clear()
         self._live.stop()
-        reports = sorted(self.story.reports.items())
-        if len(reports) == 1:
-            self._console.print(panel(reports[0][1], rc=outcome.rc))
-        elif reports:
-            self._console.print(room(dict(reports)))
+        found = desks(self.story)
+        if len(found) == 1:
+            self._console.print(panel(found[0], rc=outcome.rc))
+        elif found:
+            self._console.print(room(found))
         for event in self.story.failures():
-            self._console.print(Text("\n".join(words.failure(event)), style="red"))
+            style = "yellow" if event.waits_for_reboot else "red"
+            self._console.print(Text("\n".join(words.failure(event, half_of(found, event.host))), style=style))
         last = words.ending(outcome, self.story.changed)
-        self._console.print(Text(last, style="green" if outcome.rc == 0 else "red"), soft_wrap=True)
+        self._console.print(Text(last, style=_ENDS.get(outcome.rc, "red")), soft_wrap=True)
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)
@@ -97,25 +102,29 @@ class LiveScreen:
         return Group(phases, *([bars] if works else []), *([Text(f"  and {more} more", style="dim")] if more else []))
 
 
-def panel(report: dict[str, object], rc: int = 0) -> Panel:
-    """Return one desk's report in a frame."""
+def panel(desk: Desk, rc: int = 0) -> Panel:
+    """Return one desk's report in a frame, of both its halves where it has two."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, text in words.desk(report):
+    for name, text in words.whole(desk):
         grid.add_row(name, Text(text, style=_STYLES.get(name, "")))
-    return Panel(grid, border_style="green" if rc == 0 else "red", expand=False)
+    return Panel(grid, border_style=_ENDS.get(rc, "red"), expand=False)
 
 
-def room(reports: dict[str, dict[str, object]]) -> Table:
-    """Return many desks' reports as a table, a row a desk; the warnings stand in the last column."""
+def room(found: list[Desk]) -> Table:
+    """Return many desks' reports as a table, a row a desk; the warnings stand in the last column.
+
+    A column for Windows is there where any desk has it.
+    """
     table = Table(show_edge=False, pad_edge=False)
-    columns = ("address", "model", "answer", "speed", "account", "broken", "warning")
+    columns = {**(_WINDOWS if any(desk.windows_host for desk in found) else {}), **_COLUMNS}
     for name in ("desk", *columns):
         table.add_column(name, overflow="fold", style=_STYLES.get(name, ""))
-    for host, report in reports.items():
-        rows = words.desk(report)
-        table.add_row(host, *("\n".join(text for row, text in rows if row == name) for name in columns))
+    for desk in found:
+        rows = words.whole(desk)
+        cells = ("\n".join(text for row, text in rows if row in names) for names in columns.values())
+        table.add_row(desk.name, *cells)
     return table
 
 

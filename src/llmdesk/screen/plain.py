@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from llmdesk import words
+from llmdesk.desks import desks, half_of
 from llmdesk.events import Event, Progress, Said, TaskEnded, TaskStarted
 from llmdesk.run import Outcome, Play
 from llmdesk.story import Story
@@ -48,15 +49,16 @@ class PlainScreen:
 
     def end(self, outcome: Outcome) -> None:
         """Write how every desk is, what failed, and the last line."""
-        for host, report in sorted(self.story.reports.items()):
+        found = desks(self.story)
+        for desk in found:
             self._write("")
-            if len(self.story.reports) > 1:
-                self._write(f"{host}:")
-            for name, text in words.desk(report):
+            if len(found) > 1:
+                self._write(f"{desk.name}:")
+            for name, text in words.whole(desk):
                 self._write(f"  {name:<8} {text}")
         for event in self.story.failures():
             self._write("")
-            for line in words.failure(event):
+            for line in words.failure(event, half_of(found, event.host)):
                 self._write(line)
         self._write("")
         self._write(words.ending(outcome, self.story.changed))

@@ -10,7 +10,7 @@ author:
   - llmdesk maintainers (@llmdesk)
 description:
   - Turns the desk facts, and what a chat in this run said, into the report that the screen shows.
-positional: chat, email, gpu
+positional: chat, email, gpu, windows
 options:
   _input:
     description: The desk facts, C(desk_state.desk).
@@ -28,6 +28,10 @@ options:
     description: Which way the container takes to a GPU, C(plan('gpu')).
     type: dict
     default: {}
+  windows:
+    description: Of a distro that was reached through Windows, that C(host), and the C(gpus) that it has.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -38,7 +42,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The report, with C(address), C(account), C(image), C(gpu), C(model), C(proof), C(links) and C(warnings).
+  description: The report, with C(address), C(windows_host), C(account), C(image), C(gpu), C(model), C(proof),
+    C(links) and C(warnings).
   type: dict
 """
 
@@ -63,8 +68,9 @@ def report(
     chat: dict[str, Any] | None = None,
     email: str = "admin@localhost",
     gpu: dict[str, Any] | None = None,
+    windows: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report of one desk; see the module it comes from."""
-    said = desk_report(desk, chat or {}, email, gpu)
+    said = desk_report(desk, chat or {}, email, gpu, windows)
     hint = shell_proxy(desk, dict(os.environ), platform.node())
     return dict(said, warnings=[*said["warnings"], *filter(None, [hint])])

@@ -5,9 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_gpu import both_sides
+
 
 def desk_report(
-    desk: dict[str, Any], chat: dict[str, Any], email: str, gpu: dict[str, Any] | None = None
+    desk: dict[str, Any],
+    chat: dict[str, Any],
+    email: str,
+    gpu: dict[str, Any] | None = None,
+    windows: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report of one desk.
 
@@ -15,13 +21,15 @@ def desk_report(
     :param chat: the result of ``open_webui_chat`` in this run; empty where nothing was asked.
     :param email: the address the administrator signs in with.
     :param gpu: which way the container takes to a GPU, as ``gpu_plan`` decides it.
-    :returns: ``address``, ``account``, ``image``, ``gpu`` (``path`` and ``reason``; None where it was not decided),
-        ``model``, ``proof`` (None where there is none; ``fresh`` says if it is of this run), ``links`` and
-        ``warnings``. Nothing in it is secret.
+    :param windows: of a distro that was reached through Windows, that ``host``, and the ``gpus`` that it has.
+    :returns: ``address``, ``windows_host``, ``account``, ``image``, ``gpu`` (``path`` and ``reason``; None where it was
+        not decided), ``model``, ``proof`` (None where there is none; ``fresh`` says if it is of this run), ``links``
+        and ``warnings``. Nothing in it is secret.
     """
-    record = desk["record"]
+    record, windows = desk["record"], windows or {}
     proof = chat.get("proof") or record["proof"]
     return {
+        "windows_host": windows.get("host"),
         "address": desk["page"]["url"],
         "account": {
             "email": email,
@@ -33,7 +41,11 @@ def desk_report(
         "model": _model(record["models"] or {}, proof),
         "proof": dict(proof, fresh=bool(chat.get("proof"))) if proof else None,
         "links": chat.get("links") or links(desk),
-        "warnings": warnings(desk) + gpu_warnings(desk, proof or {}, gpu or {}),
+        "warnings": [
+            *warnings(desk),
+            *gpu_warnings(desk, proof or {}, gpu or {}),
+            *both_sides(desk, windows.get("gpus")),
+        ],
     }
 
 

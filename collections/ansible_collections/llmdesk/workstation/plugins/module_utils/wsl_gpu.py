@@ -37,15 +37,21 @@ def driver_of_windows(version: str) -> str | None:
 def windows_cards(gpus: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     """Return the graphics cards of Windows, with NVIDIA's own name of the driver where it is NVIDIA's.
 
-    :param gpus: ``gpus`` of the Windows facts: ``name``, ``driver``, and ``memory``, which is wrong above 4 GiB
-        (``AdapterRAM`` has 32 bits) and read by nobody here.
-    :returns: ``name``, ``driver`` and ``nvidia``.
+    :param gpus: ``gpus`` of the Windows facts: ``name``, ``driver``, and ``memory`` in bytes, 0 where nobody knows it.
+    :returns: ``name``, ``driver``, ``memory`` (None where nobody knows it) and ``nvidia``.
     """
     found = []
     for gpu in gpus or []:
         name, driver = str(gpu.get("name") or "unknown"), str(gpu.get("driver") or "")
         nvidia = bool(re.search(r"nvidia|geforce|quadro|tesla", name, re.IGNORECASE))
-        found.append({"name": name, "driver": (nvidia and driver_of_windows(driver)) or driver, "nvidia": nvidia})
+        found.append(
+            {
+                "name": name,
+                "driver": (nvidia and driver_of_windows(driver)) or driver,
+                "memory": gpu.get("memory") or None,
+                "nvidia": nvidia,
+            }
+        )
     return found
 
 
