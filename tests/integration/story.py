@@ -98,13 +98,15 @@ def thinned(event: dict[str, Any]) -> dict[str, Any]:
 @click.option("--check", is_flag=True)
 @click.option("--diff", is_flag=True)
 @click.option("-e", "--extra-vars", multiple=True)
+@click.option("--reboot", is_flag=True, help="Run windows.yml instead, on a PC that has to restart.")
 @click.option("--record", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
-def main(as_json: bool, folder: Path | None, **options: Any) -> None:
+def main(as_json: bool, folder: Path | None, reboot: bool, **options: Any) -> None:
     """Run or record."""
     if folder:
         record(folder)
     else:
-        cli._finish(play(**options), screen.choose(as_json, verbose=False))
+        wanted = windows(**REBOOT) if reboot else play(**options)
+        cli._finish(wanted, screen.choose(as_json, verbose=False))
 
 
 if __name__ == "__main__":

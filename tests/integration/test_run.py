@@ -20,9 +20,11 @@ from typing import Any
 import pytest
 
 from llmdesk import run as machinery
+from llmdesk.desks import desks
 from llmdesk.events import Progress, Recap, parse
-from llmdesk.run import INTERRUPTED, RUNS_KEPT, Outcome, Play, ask, run
-from tests.integration.story import HOSTS, STORY, play
+from llmdesk.run import INTERRUPTED, REBOOT_NEEDED, RUNS_KEPT, Outcome, Play, ask, run
+from llmdesk.story import Story
+from tests.integration.story import HOSTS, STORY, play, windows
 
 LONG = 600
 """Seconds that no test waits for: what takes so long is at work until somebody ends it."""
@@ -93,6 +95,17 @@ def test_a_failure_has_ansibles_exit_code_and_its_records(state: Path) -> None:
     assert outcome.records.parent == state / "llmdesk" / "runs" / "artifacts"
     assert len(list((outcome.records / "job_events").glob("*.json"))) >= len(events) - 1
     assert (state / "llmdesk" / "runs").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_windows_and_its_distro_are_one_desk(state: Path) -> None:
+    """The distro is added by the play itself, and its report reads what Windows answered in the same run."""
+    seen = Story()
+    outcome = run(windows(), lambda raw: seen.add(event) if (event := parse(raw)) else None)
+    assert outcome.rc == 0
+    (desk,) = desks(seen)
+    assert (desk.windows_host, desk.host) == ("pc1", "pc1-wsl")
+    assert desk.report is not None
+    assert "Windows has NVIDIA's driver 566.03, and this distro sees 560.94" in desk.report["warnings"][0]
 
 
 def test_check_and_diff_reach_ansible(state: Path, tmp_path: Path) -> None:
@@ -306,3 +319,12 @@ def test_only_a_terminal_that_wants_it_gets_a_screen_that_moves(
     assert ("\x1b[" in shown) is moves
     assert "Paris" in shown
     assert "changed=" in shown.splitlines()[-1]
+
+
+def test_a_run_that_waits_for_a_restart_of_windows_ends_with_3(start: Callable[..., Child]) -> None:
+    child = start("--reboot", NO_COLOR="1")
+    printed = child.end()
+    assert child.process.returncode == REBOOT_NEEDED == 3
+    assert "\n  reboot   the desk waits for a restart: " in printed
+    assert "\n  distro   no answer: pc1 ended before pc1-wsl was asked\n" in printed
+    assert printed.splitlines()[-1].endswith("Then type the same command again and it carries on.")

@@ -26,8 +26,8 @@ def windows_report(windows: dict[str, Any], plan: dict[str, Any], wanted: dict[s
     :param wanted: ``desk``, the name of the distro's host, and ``distribution``.
     :returns: ``half``, always ``windows``; ``desk``; ``system``; ``wsl``; ``distribution``, whose ``version`` is None
         where it is not there; ``memory`` in bytes; ``keep_alive``; ``gpus``; ``reboot``: ``needed`` before the desk can
-        be used, and the ``reasons`` why Windows waits for a restart; ``missing``: what stands in the way, and what is
-        not as wanted yet, each with ``name``, ``error`` and ``remedy``; ``warnings``. Nothing in it is secret.
+        be used, and the ``reasons`` why Windows waits for a restart; ``missing``: what stands in the way, or else
+        what is not as wanted yet, each with ``name``, ``error`` and ``remedy``; ``warnings``. Nothing in it is secret.
     """
     system, wsl, text = windows.get("system") or {}, windows.get("wsl") or {}, windows.get("wslconfig")
     gpus = windows_cards(windows.get("gpus"))
@@ -85,6 +85,7 @@ def _missing(plan: dict[str, Any]) -> list[dict[str, str]]:
         {"name": refusal["where"], "error": refusal["what"].rstrip("."), "remedy": refusal["remedy"]}
         for refusal in plan.get("refusals") or []
     ]
-    # One that stands in the way comes first; a run would not come as far as the rest.
-    way = "" if refused else AFTER if plan.get("reboot") else UP
-    return refused + [{"name": "wsl", "error": step["reason"], "remedy": way} for step in plan.get("steps") or []]
+    if refused:
+        return refused  # A run would not come as far as the rest.
+    way = AFTER if plan.get("reboot") else UP
+    return [{"name": "wsl", "error": step["reason"], "remedy": way} for step in plan.get("steps") or []]
