@@ -43,14 +43,19 @@ def test_there_is_one_version() -> None:
     assert {PROJECT["version"], read(COLLECTION / "galaxy.yml")["version"], llmdesk.__version__} == {PROJECT["version"]}
 
 
+def numbers(number: str) -> list[int]:
+    return [int(part) for part in number.split(".")]
+
+
 def test_what_galaxy_would_bring_is_what_the_package_ansible_brings() -> None:
-    (wanted,) = read(ROOT / "requirements.yml")["collections"]
-    folders = [Path(folder) / "community" / "docker" for folder in ansible_collections.__path__]
-    manifest = next(folder / "MANIFEST.json" for folder in folders if (folder / "MANIFEST.json").exists())
-    assert wanted["name"] == "community.docker"
-    assert json.loads(manifest.read_text())["collection_info"]["version"] == wanted["version"]
-    lowest = read(COLLECTION / "galaxy.yml")["dependencies"]["community.docker"]
-    assert int(wanted["version"].split(".")[0]) >= int(lowest.removeprefix(">=").split(".")[0])
+    lowest = read(COLLECTION / "galaxy.yml")["dependencies"]
+    wanted = {one["name"]: one["version"] for one in read(ROOT / "requirements.yml")["collections"]}
+    assert set(wanted) == set(lowest)
+    for name, number in wanted.items():
+        folders = [Path(folder, *name.split(".")) for folder in ansible_collections.__path__]
+        manifest = next(folder / "MANIFEST.json" for folder in folders if (folder / "MANIFEST.json").exists())
+        assert json.loads(manifest.read_text())["collection_info"]["version"] == number, name
+        assert numbers(number) >= numbers(lowest[name].removeprefix(">=")), name
 
 
 def pins() -> dict[str, str]:

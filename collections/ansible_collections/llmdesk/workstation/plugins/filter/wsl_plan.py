@@ -51,16 +51,16 @@ class FilterModule:
             "wsl_refused": wsl_plan.refused,
             "wsl_failure": failure,
             "wsl_left_over": wsl_plan.left_over,
-            "wsl_source_kind": wsl_plan.source_kind,
+            "wsl_source": wsl_plan.source,
+            "wsl_exe": wsl_plan.exe,
             "wsl_host": wsl_plan.distro_host,
             "wsl_distro_plan": wsl_plan.distro_plan,
-            "wsl_limit_warning": wsl_plan.limit_warning,
             "wsl_shell_refusal": wsl_plan.shell_type_refusal,
         }
 
 
 def windows_hosts(groups: dict[str, list[str]], group: str = "windows") -> str:
-    """Return a pattern for the hosts of a group: it names nobody, and warns of nothing, where there is no such group."""
+    """Return a pattern for the hosts of a group: where there is none, it names nobody and no warning comes."""
     return group if groups.get(group) else "!all"
 
 

@@ -311,3 +311,12 @@ def account(onboarding: bool | None, volume: bool, password_file: bool) -> str:
     if onboarding is None:
         return "unknown"
     return "managed" if password_file else "unmanaged"
+
+
+def people(passwd: str) -> list[str]:
+    """Return the users of a machine who are persons, as the ranges of shadow and systemd have it, in their order.
+
+    :param passwd: the text of ``/etc/passwd``.
+    """
+    entries = [line.split(":") for line in passwd.splitlines()]
+    return [entry[0] for entry in entries if len(entry) == 7 and entry[2].isdigit() and 1000 <= int(entry[2]) < 60000]

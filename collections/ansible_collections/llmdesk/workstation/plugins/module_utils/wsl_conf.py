@@ -66,3 +66,16 @@ def with_setting(text: str, section: str, key: str, value: str) -> str:
     else:
         lines.insert(last + 1, f"{key}={value}")
     return "\n".join(lines) + "\n"
+
+
+def setting(text: str, section: str, key: str) -> str:
+    """Return the value of a key in a section; empty where there is none."""
+    inside = False
+    for line in text.splitlines():
+        found = SECTION.match(line)
+        if found:
+            inside = found.group(1).lower() == section
+        name, _equals, value = line.partition("=")
+        if inside and name.strip().lower() == key:
+            return value.strip().strip('"')
+    return ""

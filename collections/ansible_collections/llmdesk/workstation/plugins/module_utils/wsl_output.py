@@ -59,7 +59,11 @@ CODES = (
         "'wsl --list --online' shows the names; or give a file as wsl_root_file.",
     ),
     ("WININET_E_", "WSL could not reach the internet for the distro", NO_HUB),
-    ("WSL_E_USER_NOT_FOUND", "the distro has no such user", "Run again, which makes it, or name another wsl_user."),
+    (
+        "WSL_E_USER_NOT_FOUND",
+        "the distro has no such user",
+        "Run again, which makes it, or set wsl_default_user.",
+    ),
     (
         "ERROR_FILE_EXISTS",
         "the distro's folder holds a disk already",

@@ -16,6 +16,7 @@ GIB = 1024**3
 VM_PLATFORM = "VirtualMachinePlatform"
 WSL1 = "Microsoft-Windows-Subsystem-Linux"
 MSI_FOLDER = "C:\\Program Files\\WSL"
+DOWNLOADS = "%ProgramData%\\llmdesk"
 
 BUILD = 22621
 """Windows 11 22H2: the oldest that Microsoft still mends, and the first with mirrored networking and its firewall."""
@@ -53,8 +54,8 @@ def plan(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Decide what has to be done on a Windows machine, and whether it can be.
 
     :param facts: what the machine is.
-    :param wanted: the variables of the role without ``wsl_``; ``connection``, the kind of connection to Windows, and
-        ``own_connection``, whether the distro is reached by another.
+    :param wanted: the variables of the role without ``wsl_``; ``windows``, the host's name; ``connection``, the kind of
+        connection to it, and ``own_connection``, whether the distro is reached by another; ``limit``, that of the run.
     :returns: ``refusals``, each with ``what``, ``where`` and ``remedy``; ``warnings``; ``steps``, each with ``do`` and
         ``reason``, in their order; ``reboot``, why Windows has to be rebooted before the rest; ``act``, whether there
         is anything to do; and what the steps need: ``exe``, the path of wsl.exe, ``wslconfig``, the file as it has to
@@ -63,24 +64,25 @@ def plan(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """
     steps = _steps(facts, wanted)
     reboot = _reboot(facts, wanted)
-    location = (facts["wsl"]["msi"] or {}).get("location") or MSI_FOLDER
     return {
         "refusals": _refusals(facts, wanted, {step["do"] for step in steps}),
         "warnings": _warnings(facts, wanted),
         "steps": steps,
         "reboot": reboot,
         "act": bool(steps or reboot),
-        "exe": _exe(location),
+        "exe": exe(facts),
         "folder": f"{facts['user']['profile']}\\AppData\\Local\\llmdesk\\{wanted['distribution']}",
         "wslconfig": wslconfig.merged(facts["wslconfig"], wanted["config"]),
         "lan": lan(facts, wanted),
-        "keep_alive": _task(location, facts, wanted),
+        "keep_alive": _task(facts, wanted),
         "there": _distribution(facts, wanted) is not None,
     }
 
 
-def _exe(location: str) -> str:
-    return location.rstrip("\\") + "\\wsl.exe"
+def exe(facts: dict[str, Any]) -> str:
+    """Return the path of wsl.exe: the package's own, for Windows' runs the Store's, which needs a desktop."""
+    location = (facts["wsl"]["msi"] or {}).get("location") or MSI_FOLDER
+    return str(location).rstrip("\\") + "\\wsl.exe"
 
 
 def _distribution(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -97,11 +99,17 @@ def version(text: Any) -> list[int]:
     return numbers
 
 
-def source_kind(source: str) -> str:
-    """Return where a file comes from: ``url``, ``windows`` (a path of the PC or of a share), or ``controller``."""
-    if re.match(r"https?://", source, re.IGNORECASE):
-        return "url"
-    return "windows" if re.match(r"[A-Za-z]:[\\/]|\\\\", source) else "controller"
+def source(given: str) -> dict[str, str]:
+    """Return where a file comes from and where Windows has it then.
+
+    :returns: ``kind``: ``url``, ``windows`` (a path of the PC or of a share) or ``controller``; and ``path``, which is
+        the file itself where Windows has it, and one in the folder of downloads otherwise.
+    """
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", given):
+        return {"kind": "windows", "path": given}
+    kind = "url" if re.match(r"https?://", given, re.IGNORECASE) else "controller"
+    name = re.sub(r"[?#].*", "", given) if kind == "url" else given
+    return {"kind": kind, "path": f"{DOWNLOADS}\\{name.rpartition('/')[2]}"}
 
 
 # --- What has to be done ----------------------------------------------------------------------------------------------
@@ -136,8 +144,10 @@ def _steps(facts: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, str]
     opened = lan(facts, wanted)
     if any(opened[key] for key in ("forward", "forget", "allow", "disallow", "rules", "closed")):
         ports = sorted({*opened["rules"], *opened["allow"].values()})
-        said = f"{', '.join(map(str, ports))} is not open to the network" if ports else "ports are open that need not be"
-        steps.append(("lan", f"port {said}" if ports else said))
+        said = "ports are open that need not be"
+        if ports:
+            said = f"port {', '.join(map(str, ports))} is not open to the network"
+        steps.append(("lan", said))
     return [{"do": do, "reason": reason} for do, reason in steps]
 
 
@@ -156,12 +166,12 @@ def _reboot(facts: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return reasons
 
 
-def _task(location: str, facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
+def _task(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
     """Return the scheduled task that holds the distro, as Windows shows it."""
     return {
         "name": f"keep-alive-{wanted['distribution']}",
         "user": facts["user"]["name"],
-        "command": _exe(location),
+        "command": exe(facts),
         "arguments": f"--distribution {wanted['distribution']} --exec sleep infinity",
     }
 
@@ -172,7 +182,7 @@ def _keep_alive_steps(facts: dict[str, Any], wanted: dict[str, Any]) -> list[tup
         return [("keep_alive", "a task keeps the distro running, and wsl_keep_alive is off")] if there else []
     if not there:
         return [("keep_alive", "nothing keeps the distro running while nobody uses it")]
-    task = _task((facts["wsl"]["msi"] or {}).get("location") or MSI_FOLDER, facts, wanted)
+    task = _task(facts, wanted)
     # Windows leaves the domain of the user away where it is the PC itself.
     same = [
         there["user"].rpartition("\\")[2].lower() == task["user"].rpartition("\\")[2].lower(),
@@ -305,12 +315,13 @@ def _of_distribution(facts: dict[str, Any], wanted: dict[str, Any], doing: set[s
         found.append((what, f"user {owner}", f"Connect as {owner} (ansible_user), or choose another wsl_distribution."))
     drive, needed = facts["drive"], int(wanted["disk_needed"])
     if "distribution" in doing and drive and drive["free"] < needed:
-        what = f"{drive['name']} has {drive['free'] / GIB:.1f} GiB free; distro, image and model need {needed / GIB:.0f}."
+        free = f"{drive['free'] / GIB:.1f} GiB free"
+        what = f"{drive['name']} has {free}; distro, image and model need {needed / GIB:.0f} GiB."
         remedy = "Free some space; or, where you know better, set wsl_disk_needed."
         found.append((what, f"drive {drive['name']}", remedy))
     if wanted["user"] and not LINUX_USER.fullmatch(wanted["user"]):
         remedy = "Choose lower-case letters, digits, '_' and '-', whatever your name in Windows is."
-        found.append(("This is no name of a Linux user.", f"wsl_user: {wanted['user']}", remedy))
+        found.append(("This is no name of a Linux user.", f"wsl_default_user: {wanted['user']}", remedy))
     return found
 
 
@@ -337,7 +348,7 @@ def _of_network(facts: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str
     # Where nobody knows who holds it, it is ours as soon as there is a distro.
     taken = not owner.lower().startswith(RELAYS) if owner else _distribution(facts, wanted) is None
     if port in listening and taken:
-        what = f"Port {port} is taken in Windows by {owner or 'another program'}, so its browser would not see the page."
+        what = f"Port {port} is taken in Windows by {owner or 'another program'}, so its browser would not see us."
         remedy = f"Stop that program, or choose another port: './llmdesk up --port {port + 80}' (variable desk_port)."
         found.append((what, f"port {port}", remedy))
     if not wanted["lan"]:
@@ -357,7 +368,10 @@ def _of_network(facts: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str
         ours = f"{OPENER} {number}" in network["firewall_rules"]
         if other and not ours and _listen(number) in forward:
             what = f"Windows forwards port {number} to {other} already, and not for llmdesk."
-            remedy = f"Choose another listen in wsl_lan_ports, or take it away: netsh interface portproxy delete v4tov4 {number}"
+            remedy = (
+                "Choose another listen in wsl_lan_ports, or, as administrator: netsh interface portproxy delete v4tov4 "
+                f"listenaddress=0.0.0.0 listenport={number}"
+            )
             found.append((what, f"port {number}", remedy))
         elif number in listening and not other and not ours:
             what = f"Port {number} is taken in Windows by {owners.get(str(number)) or 'another program'}."
@@ -379,7 +393,7 @@ def _of_connection(facts: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[
     shell = (facts.get("ssh") or {}).get("default_shell") or ""
     if shell and not shell.lower().endswith("cmd.exe"):
         remedy = (
-            "As administrator: Remove-ItemProperty HKLM:\\SOFTWARE\\OpenSSH DefaultShell (and ansible_shell_type: cmd); "
+            "As administrator: Remove-ItemProperty HKLM:\\SOFTWARE\\OpenSSH DefaultShell (ansible_shell_type: cmd), "
             "or reach the distro by a sshd of its own, with wsl_host_variables."
         )
         what = f"{BY_WSL} needs cmd as the shell of Windows' sshd, and it is {shell}."
@@ -400,8 +414,8 @@ def shell_type_refusal(connection: str, shell_type: Any) -> str:
     """Return why Windows could not be asked at all; empty where nothing is wrong with the connection's variables."""
     if connection in SSH and shell_type not in ("cmd", "powershell"):
         return (
-            "Windows is reached by ssh, and ansible_shell_type does not say by which shell. Set ansible_shell_type: cmd "
-            "for this host (powershell where the sshd's DefaultShell is PowerShell)."
+            "Windows is reached by ssh, and ansible_shell_type does not say by which shell. Set ansible_shell_type: "
+            "cmd for this host (powershell where the sshd's DefaultShell is PowerShell)."
         )
     return ""
 
@@ -421,12 +435,13 @@ def _warnings(facts: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         )
     if facts.get("unknown"):
         found.append(f"Windows did not answer everything: {'; '.join(facts['unknown'])}")
-    return found
+    left_out = limit_warning(wanted["limit"], wanted["windows"], wanted["host_name"])
+    return [*found, left_out] if left_out else found
 
 
-def limit_warning(limit: str | None, host: str, name: str) -> str:
+def limit_warning(limit: str, host: str, name: str) -> str:
     """Return that ``--limit`` leaves the distro out; empty where it does not."""
-    parts = [part for part in re.split(r"[,:]", limit or "") if part and not part.startswith(("!", "&", "@", "~"))]
+    parts = [part for part in re.split(r"[,:]", limit) if part and not part.startswith(("!", "&", "@", "~"))]
     if not parts or any(part in ("all", "*", "desks") or fnmatch(name, part) for part in parts):
         return ""
     return f"--limit {limit} leaves the desk {name} out, so only Windows is looked after: say --limit '{host}*'."
@@ -465,7 +480,7 @@ CARRIED = (
 def distro_host(windows: dict[str, Any], facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Return the distro as ``add_host`` takes it.
 
-    :param windows: ``name``, that of the Windows host, and its connection's variables; those that are None are left out.
+    :param windows: ``name``, that of the Windows host, and its connection's variables; None where there is none.
     :param wanted: as :func:`plan` takes it, with ``host_name``, ``host_groups`` and ``host_variables``.
     """
     shared = mode(facts, wanted) == "mirrored"
@@ -474,6 +489,7 @@ def distro_host(windows: dict[str, Any], facts: dict[str, Any], wanted: dict[str
         "groups": list(wanted["host_groups"]),
         "ansible_python_interpreter": "/usr/bin/python3",
         "wsl_distribution": wanted["distribution"],
+        "wsl_default_user": wanted["user"],
         "windows_host": windows["name"],
     }
     if wanted["lan"] and shared:
@@ -483,7 +499,9 @@ def distro_host(windows: dict[str, Any], facts: dict[str, Any], wanted: dict[str
         if wanted["connection"] not in SSH:
             host["ansible_port"] = wanted["ssh_port"]
         # Nobody needs a password to become root in a distro of one's own, so there is nothing to become.
-        host.update(ansible_connection=BY_WSL, wsl_user="root", ansible_become=False, ansible_remote_tmp="/tmp/.ansible")
+        host.update(
+            ansible_connection=BY_WSL, wsl_user="root", ansible_become=False, ansible_remote_tmp="/tmp/.ansible"
+        )
     else:
         host["ansible_host"] = windows.get("ansible_host")
     host.update(wanted["host_variables"])
@@ -491,26 +509,26 @@ def distro_host(windows: dict[str, Any], facts: dict[str, Any], wanted: dict[str
 
 
 def distro_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Decide what a distro needs before it is an ordinary desk: systemd, and a user of its own.
+    """Decide what a distro needs before it is an ordinary desk: systemd where it is installed, and a user.
+
+    A distro that has people keeps them, and who its default user is.
 
     :param desk: the desk facts, asked in the distro.
     :param wanted: ``user``.
     :returns: ``act``, ``reason``, ``conf``, ``/etc/wsl.conf`` as it has to be, and ``user``, who has to be made; empty
         for nobody.
     """
-    wsl = desk["wsl"] or {}
-    conf = wsl.get("conf") or ""
-    people = wsl.get("people") or []
-    user = "" if people else wanted["user"]
-    text = wsl_conf.with_setting(conf, "boot", "systemd", "true")
-    if user:
+    conf, people, user = desk["distro"]["conf"] or "", desk["distro"]["people"], wanted["user"]
+    systemd = desk["distro"]["systemd"]
+    text = wsl_conf.with_setting(conf, "boot", "systemd", "true") if systemd else conf
+    # A run that was cut off may have made the user and no more.
+    if user and people in ([], [user]) and (not people or not wsl_conf.setting(conf, "user", "default")):
         text = wsl_conf.with_setting(text, "user", "default", user)
     reasons = []
-    if user:
+    if user and not people:
         reasons.append("the distro has no user but root")
     if text != conf:
-        reasons.append("/etc/wsl.conf does not say what WSL has to start")
-    elif not wsl.get("systemd"):
+        reasons.append("/etc/wsl.conf does not say all that WSL has to start")
+    elif systemd and desk["service_manager"] != "systemd":
         reasons.append("WSL has not read /etc/wsl.conf since it was written")
-    act = bool(desk["wsl"] and reasons)
-    return {"act": act, "reason": " and ".join(reasons), "conf": text, "user": user}
+    return {"act": bool(reasons), "reason": " and ".join(reasons), "conf": text, "user": "" if people else user}

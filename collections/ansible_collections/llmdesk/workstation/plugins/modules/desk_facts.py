@@ -166,6 +166,7 @@ class Desk:
                 virtualisation=virtualisation,
             ),
             "wsl": self._wsl(manager) if virtualisation == "wsl" else None,
+            "distro": self._distro(),
             "service_manager": manager,
             "python": {
                 "version": platform.python_version(),
@@ -487,6 +488,15 @@ class Desk:
             "systemd": manager == "systemd",
             "docker_desktop": os.path.exists("/mnt/wsl/docker-desktop"),
             "linux_driver": linux_driver(),
+        }
+
+    @staticmethod
+    def _distro() -> dict[str, Any]:
+        """What a distribution in WSL brings along for its first boot; nobody asks elsewhere."""
+        return {
+            "conf": read("/etc/wsl.conf"),
+            "people": probe.people(read("/etc/passwd") or ""),
+            "systemd": any(os.path.exists(f"{folder}/systemd/systemd") for folder in ("/usr/lib", "/lib")),
         }
 
 
