@@ -6,8 +6,8 @@ import re
 import subprocess
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lab.windows.machine import MSI_FOLDER, VM_PLATFORM, Machine
 from lab.windows.texts import text
@@ -29,15 +29,6 @@ class Fails(Exception):
         self.code, self.said = code, said
 
 
-@dataclass
-class Streams:
-    """Where a program in a distro reads and writes: files, or what subprocess takes for them."""
-
-    stdin: int | IO[Any] | None = subprocess.DEVNULL
-    stdout: int | IO[Any] | None = subprocess.PIPE
-    stderr: int | IO[Any] | None = subprocess.PIPE
-
-
 @dataclass(frozen=True)
 class Printed:
     """Exit code and output, in the bytes that the program printed."""
@@ -45,6 +36,43 @@ class Printed:
     rc: int
     stdout: bytes = b""
     stderr: bytes = b""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A program that is to be run in the real Linux that stands for a distro.
+
+    :param command: its words, or a line for the user's shell.
+    :param nobody: what is printed where the distro has no such user.
+    """
+
+    container: str
+    user: str
+    folder: str
+    command: list[str] | str
+    nobody: Printed
+
+    def run(self, stdin: int | None, stdout: int | None, stderr: int | None) -> Printed:
+        """Run it, with what subprocess takes for streams; the PC is not held meanwhile."""
+        asked = ["docker", "exec", self.container, "getent", "passwd", self.user]
+        entry = subprocess.run(asked, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if entry.returncode:
+            return self.nobody
+        home, shell = entry.stdout.strip().split(":")[5:7]
+        known = {"HOME": home, "USER": self.user, "SHELL": shell, "WSL_DISTRO_NAME": "lab"}
+        finished = subprocess.run(
+            [
+                *("docker", "exec", "-i", "--user", self.user, "--workdir", self.folder or home),
+                *(word for name, value in known.items() for word in ("--env", f"{name}={value}")),
+                self.container,
+                *(self.command if isinstance(self.command, list) else [shell, "-c", self.command]),
+            ],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            check=False,
+        )
+        return Printed(finished.returncode, finished.stdout or b"", finished.stderr or b"")
 
 
 def to_argv(line: str) -> list[str]:
@@ -93,12 +121,19 @@ def program(machine: Machine, path: str) -> str | None:
     return None
 
 
-def run(machine: Machine, line: str, environment: dict[str, str], streams: Streams | None = None) -> Printed:
-    """Run it.
+def run(machine: Machine, line: str, environment: dict[str, str]) -> Printed:
+    """Run it to its end, without input."""
+    answer = ask(machine, line, environment)
+    if isinstance(answer, Launch):
+        return answer.run(subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE)
+    return answer
+
+
+def ask(machine: Machine, line: str, environment: dict[str, str]) -> Printed | Launch:
+    """Do what it does to the PC, and return what it prints, or the program that it runs in a distro.
 
     :param line: the whole command line, beginning with the program.
     :param environment: variables of the process: ``WSL_UTF8`` is the one that counts.
-    :param streams: for a program in a distro.
     """
     path, rest = word(line)
     state = machine.state
@@ -120,12 +155,13 @@ def run(machine: Machine, line: str, environment: dict[str, str], streams: Strea
             return Printed(1, encode(text("not_installed", state["language"])))
         if machine.local_system:
             raise Fails("Wsl/WSL_E_LOCAL_SYSTEM_NOT_SUPPORTED")
-        answer = _verb(machine, rest, streams or Streams())
+        answer = _verb(machine, rest)
     except Fails as failure:
         return Printed(FAILED, encode(text(failure.said, state["language"], failure.code)))
-    if isinstance(answer, Printed):
-        return answer
-    return Printed(0, encode(answer))
+    if isinstance(answer, Launch):
+        code = "Wsl/Service/CreateInstance/WSL_E_USER_NOT_FOUND"
+        return replace(answer, nobody=Printed(FAILED, encode(text("failed", state["language"], code))))
+    return answer if isinstance(answer, Printed) else Printed(0, encode(answer))
 
 
 def kept(machine: Machine, line: str) -> dict[str, Any] | None:
@@ -149,13 +185,13 @@ def keep_running(machine: Machine, line: str) -> bool:
     return True
 
 
-def _verb(machine: Machine, rest: str, streams: Streams) -> str | Printed:
+def _verb(machine: Machine, rest: str) -> str | Printed | Launch:
     """Do what the first option says; without one of those, run a program in a distro."""
     first, after = word(rest)
     arguments = to_argv(after)
     if first in VERBS:
         return VERBS[first](machine, arguments)
-    return _launch(machine, rest, streams)
+    return _launch(machine, rest)
 
 
 # --- Distros ----------------------------------------------------------------------------------------------------------
@@ -422,8 +458,8 @@ def _options(arguments: list[str], valued: dict[str, int], *flags: str) -> dict[
 # --- A program in a distro --------------------------------------------------------------------------------------------
 
 
-def _launch(machine: Machine, rest: str, streams: Streams) -> Printed:
-    """Run ``[-d NAME] [-u USER] [--cd FOLDER] (--exec PROGRAM ARGUMENT… | [--] COMMAND)``.
+def _launch(machine: Machine, rest: str) -> Printed | Launch:
+    """Find what is to be run by ``[-d NAME] [-u USER] [--cd FOLDER] (--exec PROGRAM ARGUMENT… | [--] COMMAND)``.
 
     After ``--exec``, the rest is split as Windows splits it; after ``--``, it is handed to the user's shell **as it
     stands** (WSL's source).
@@ -460,32 +496,10 @@ def _launch(machine: Machine, rest: str, streams: Streams) -> Printed:
         user = next((who for who, uid in distribution["users"].items() if uid == distribution["default_uid"]), "root")
     _start(machine, distribution)
     if distribution["container"]:
-        return _in_container(distribution["container"], user, folder, to_argv(rest) if executes else rest, streams)
+        command = to_argv(rest) if executes else rest
+        return Launch(distribution["container"], user, folder, command, Printed(FAILED))
     if user not in distribution["users"]:
         raise Fails("Wsl/Service/WSL_E_USER_NOT_FOUND")
     from lab.windows import paper
 
     return paper.run(machine, distribution, user, to_argv(rest) if executes else ["sh", "-c", rest])
-
-
-def _in_container(container: str, user: str, folder: str, command: list[str] | str, streams: Streams) -> Printed:
-    """Run a program in the real Linux that stands for a distro."""
-    entry = subprocess.run(
-        ["docker", "exec", container, "getent", "passwd", user], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    if not entry:
-        raise Fails("Wsl/Service/WSL_E_USER_NOT_FOUND")
-    home, shell = entry.split(":")[5:7]
-    argv = command if isinstance(command, list) else [shell, "-c", command]
-    finished = subprocess.run(
-        [
-            *("docker", "exec", "-i", "--user", user, "--workdir", folder or home),
-            *("--env", f"HOME={home}", "--env", f"USER={user}", "--env", f"SHELL={shell}"),
-            *(container, *argv),
-        ],
-        stdin=streams.stdin,
-        stdout=streams.stdout,
-        stderr=streams.stderr,
-        check=False,
-    )
-    return Printed(finished.returncode, finished.stdout or b"", finished.stderr or b"")
