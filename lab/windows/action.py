@@ -36,9 +36,10 @@ class StandIn(ActionBase):  # type: ignore[misc]
         if check and not self.CHECK_MODE:
             return {"skipped": True, "changed": False, "msg": f"{self.MODULE} does not support check mode"}
         self.prepare(arguments)
-        if VARIABLE not in task_vars:
+        known = task_vars["hostvars"][self._task.delegate_to] if self._task.delegate_to else task_vars
+        if VARIABLE not in known:
             raise AnsibleActionFail(f"the host variable {VARIABLE}, with the path of the lab's PC, is not set")
-        path = Path(self._templar.template(task_vars[VARIABLE]))
+        path = Path(self._templar.template(known[VARIABLE]))
         try:
             with machine.opened(path, self._account(path), check) as opened:
                 result = self.work(opened, arguments)
