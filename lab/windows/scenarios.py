@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -98,6 +99,12 @@ def fresh_pc() -> State:
         "modules": [],  # what has been run on it
         "asked": [],  # command lines of wsl.exe
     }
+
+
+def package() -> dict[str, str]:
+    """Return what the role is told about the .msi that is to be had here: wsl_package."""
+    checksum = hashlib.sha256(f"wsl {NEWEST}".encode()).hexdigest()
+    return {"url": MSI_URL, "version": NEWEST, "checksum": checksum}
 
 
 def ready_pc() -> State:

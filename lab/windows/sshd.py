@@ -37,8 +37,8 @@ exec /usr/sbin/sshd -D -e -f /etc/ssh/lab_config
 """
 
 
-def up(name: str, file: Path, key: Path, say: Callable[[str], None]) -> str:
-    """Start the server for a PC and return its address.
+def up(name: str, file: Path, key: Path, say: Callable[[str], None]) -> tuple[str, str]:
+    """Start the server for a PC and return its address, and the line of known_hosts that it is known by.
 
     :param name: of its container.
     :param file: the PC's, named ``pc.json``: the server shares its folder.
@@ -67,7 +67,9 @@ def up(name: str, file: Path, key: Path, say: Callable[[str], None]) -> str:
     container.start()
     desk.run(container, "timeout 20 sh -c 'until ss -tln | grep -q :22; do sleep 0.1; done'")
     container.reload()
-    return str(container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+    address = str(container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+    own = desk.run(container, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()
+    return address, f"{address} {own[0]} {own[1]}\n"
 
 
 def down(name: str) -> None:

@@ -14,6 +14,8 @@ from lab.windows.texts import text
 
 FAILED = 4294967295
 """-1, as the exit code of every failure of its own is seen (WSL's source)."""
+BOOTED = "timeout 60 sh -c 'until systemctl is-system-running --wait > /dev/null 2>&1; do sleep 0.1; done'"
+"""Waits, in the real Linux that stands for a distro, until its systemd is up: WSL waits for it, too (WSL's source)."""
 STORE_ALIAS = "AppData\\Local\\Microsoft\\WindowsApps\\wsl.exe"
 ONLINE = ("Ubuntu", "Ubuntu-24.04", "Ubuntu-22.04", "Debian", "archlinux", "FedoraLinux-42", "openSUSE-Tumbleweed")
 """Distros that it can install by name: a choice from its list."""
@@ -38,6 +40,13 @@ class Printed:
     stderr: bytes = b""
 
 
+def docker(*arguments: str) -> str:
+    """Run a command of this machine's Docker and return what it prints, nothing where it fails."""
+    command = ["docker", *arguments]
+    finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return finished.stdout.strip() if finished.returncode == 0 else ""
+
+
 @dataclass(frozen=True)
 class Launch:
     """A program that is to be run in the real Linux that stands for a distro.
@@ -54,11 +63,13 @@ class Launch:
 
     def run(self, stdin: int | None, stdout: int | None, stderr: int | None) -> Printed:
         """Run it, with what subprocess takes for streams; the PC is not held meanwhile."""
-        asked = ["docker", "exec", self.container, "getent", "passwd", self.user]
-        entry = subprocess.run(asked, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if entry.returncode:
+        if docker("container", "inspect", "--format", "{{.State.Running}}", self.container) != "true":
+            docker("start", self.container)
+            docker("exec", self.container, "sh", "-c", BOOTED)
+        entry = docker("exec", self.container, "getent", "passwd", self.user)
+        if not entry:
             return self.nobody
-        home, shell = entry.stdout.strip().split(":")[5:7]
+        home, shell = entry.split(":")[5:7]
         known = {"HOME": home, "USER": self.user, "SHELL": shell, "WSL_DISTRO_NAME": "lab"}
         finished = subprocess.run(
             [
@@ -370,11 +381,18 @@ def _shutdown(machine: Machine, arguments: list[str]) -> str:
 
 
 def _stop(machine: Machine, distribution: dict[str, Any]) -> None:
-    """Stop a distro: its /etc/wsl.conf counts from its next start on (Microsoft)."""
+    """Stop a distro, with all that runs in it: its /etc/wsl.conf counts from its next start on (Microsoft)."""
     distribution["running"] = False
-    match = re.search(r"(?ms)^\[user\][^\[]*?^default\s*=\s*(\S+)", distribution["files"].get("/etc/wsl.conf", ""))
-    if match and match[1] in distribution["users"]:
-        distribution["default_uid"] = distribution["users"][match[1]]
+    container, users = distribution["container"], distribution["users"]
+    conf = distribution["files"].get("/etc/wsl.conf", "")
+    if container:
+        conf = docker("exec", container, "cat", "/etc/wsl.conf")
+    match = re.search(r"(?ms)^\[user\][^\[]*?^default\s*=\s*(\S+)", conf)
+    if match:
+        uid = docker("exec", container, "id", "-u", match[1]) if container else users.get(match[1], "")
+        distribution["default_uid"] = int(uid) if uid != "" else distribution["default_uid"]
+    if container:
+        docker("kill", container)
 
 
 def _unregister(machine: Machine, arguments: list[str]) -> str:
