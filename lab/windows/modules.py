@@ -28,7 +28,7 @@ class Failed(Exception):
 
     def __init__(self, message: str, **result: Any) -> None:
         super().__init__(message)
-        self.result = {"failed": True, "msg": message, **result}
+        self.result = {**result, "failed": True, "msg": message}
 
 
 def run(machine: Machine, module: str, arguments: Arguments, environment: dict[str, str]) -> Result:

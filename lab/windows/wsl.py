@@ -397,7 +397,8 @@ def _stop(machine: Machine, distribution: dict[str, Any]) -> None:
 
 def _unregister(machine: Machine, arguments: list[str]) -> str:
     distribution = _find(machine, arguments[0], unfinished=True)
-    machine.change(f"unregister {arguments[0]}", lambda: machine.distributions().remove(distribution))
+    own = machine.state["wsl"]["distributions"][machine.account]
+    machine.change(f"unregister {arguments[0]}", lambda: own.remove(distribution))
     return text("done", machine.state["language"])
 
 

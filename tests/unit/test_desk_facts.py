@@ -183,6 +183,14 @@ def test_a_distribution_in_wsl(machine: Machine, booted: bool, manager: str) -> 
     assert desk["system"]["virtualisation"] == "wsl"
     assert desk["wsl"] == {"version": 2, "systemd": booted, "docker_desktop": True, "linux_driver": []}
     assert desk["service_manager"] == manager
+    assert desk["distro"] == {"conf": None, "people": [], "systemd": False}
+
+
+def test_what_a_distribution_brings_along_for_its_first_boot(machine: Machine) -> None:
+    machine.has("/etc/wsl.conf", "[boot]\nsystemd=true\n")
+    machine.has("/etc/passwd", "root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\n")
+    machine.has("/usr/lib/systemd/systemd")
+    assert machine.look()["distro"] == {"conf": "[boot]\nsystemd=true\n", "people": ["anna"], "systemd": True}
 
 
 @pytest.mark.parametrize("mark", ["/.dockerenv", "/run/.containerenv"])

@@ -331,3 +331,12 @@ def test_a_container_may_have_no_labels_ports_or_policy() -> None:
 )
 def test_the_administrators_account(onboarding: bool | None, volume: bool, password_file: bool, state: str) -> None:
     assert probe.account(onboarding, volume, password_file) == state
+
+
+def test_people_are_told_from_accounts_of_programs() -> None:
+    text = (
+        "root:x:0:0:root:/root:/bin/bash\nmessagebus:x:101:102::/nonexistent:/bin/false\n"
+        "anna:x:1000:1000:,,,:/home/anna:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+        "built:x:60500:60500::/:/bin/sh\nbroken\n+::::::\n"
+    )
+    assert probe.people(text) == ["anna"]

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_conf import with_boot_command
+from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_conf import (
+    setting,
+    with_boot_command,
+    with_setting,
+)
 
 OURS = "setsid dockerd &"
 
@@ -34,3 +38,24 @@ def test_everything_else_stays(before: str, after: str) -> None:
 def test_one_that_starts_docker_already_is_left_alone(command: str) -> None:
     text = f"[boot]\ncommand = {command}"
     assert with_boot_command(text, OURS) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "[boot]\nsystemd=true\n"),
+        ("# mine\n[boot]\nsystemd = false\ncommand = x\n", "# mine\n[boot]\nsystemd=true\ncommand = x\n"),
+        ("[boot]\ncommand = x\n\n[user]\ndefault = a\n", "[boot]\ncommand = x\nsystemd=true\n\n[user]\ndefault = a\n"),
+        ("[Boot]\nSystemd = True", "[Boot]\nSystemd = True"),
+        ("[user]\nsystemd=false\n", "[user]\nsystemd=false\n\n[boot]\nsystemd=true\n"),
+    ],
+)
+def test_a_key_is_set_and_everything_else_stays(before: str, after: str) -> None:
+    assert with_setting(before, "boot", "systemd", "true") == after
+    assert with_setting(after, "boot", "systemd", "true") == after
+    assert setting(after, "boot", "systemd").lower() == "true"
+
+
+def test_a_key_is_read_from_its_section() -> None:
+    assert setting('default=x\n[user]\ndefault = "anna"\n', "user", "default") == "anna"
+    assert setting("[boot]\ndefault=x\n", "user", "default") == ""
