@@ -209,6 +209,7 @@ class Machine:
                 ],
                 "vm_older_than_config": bool(wsl["vm"])
                 and wsl["vm"]["config"] != self.read("%USERPROFILE%\\.wslconfig"),
+                "unfinished": self._unfinished(),
             },
             "wslconfig": self.read("%USERPROFILE%\\.wslconfig"),
             "keep_alive": keep
@@ -239,6 +240,11 @@ class Machine:
             "unknown": state["unknown"],
         }
         return copy.deepcopy(facts)
+
+    def _unfinished(self) -> list[str]:
+        folder, end = self.expand("%LOCALAPPDATA%\\llmdesk\\"), ".unfinished"
+        names = [name[len(folder) :] for name in self.state["files"] if name.startswith(folder) and name.endswith(end)]
+        return [name[: -len(end)] for name in names]
 
 
 @contextmanager

@@ -113,7 +113,19 @@ def test_versions_are_compared_as_numbers(there: str, wished: str, older: bool) 
 def test_settings_that_wsl_has_not_read_are_applied() -> None:
     given = healthy()
     given["wsl"]["vm_older_than_config"] = True
-    assert steps(plan(given, wanted())) == ["shutdown"]
+    assert steps(plan(given, wanted())) == ["shutdown", "keep_alive"], "which ends the task as well"
+    given["keep_alive"] = None
+    assert steps(plan(given, wanted(keep_alive=False))) == ["shutdown"]
+
+
+def test_an_import_that_was_cut_off_is_known_by_its_mark() -> None:
+    given = healthy()
+    given["wsl"]["unfinished"] = ["ubuntu-24.04", "other"]
+    assert steps(plan(given, wanted())) == ["finish"]
+    given["wsl"]["distributions"] = []
+    found = plan(given, wanted(root_file="D:\\x.wsl"))
+    assert (steps(found), found["unfinished"]) == (["distribution"], True)
+    assert not plan(given, wanted(root_file="D:\\x.wsl", distribution="Desk"))["unfinished"]
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,7 @@ DISTRIBUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # Programs that hold a port for the distribution itself.
 RELAYS = ("wsl", "com.docker", "docker")
-OPENER = "llmdesk"
-REBOOT = "Reboot and run again"
-"""How the message begins that ends a host whose Windows has to be rebooted first."""
+OURS = "llmdesk"
 
 
 def plan(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def plan(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
         ``reason``, in their order; ``reboot``, why Windows has to be rebooted before the rest; ``act``, whether there
         is anything to do; and what the steps need: ``exe``, the path of wsl.exe, ``wslconfig``, the file as it has to
         be, ``lan``, which ports to open and close, ``keep_alive``, the task, ``folder``, where an imported distro is
-        put.
+        put, ``unfinished``, whether an import was broken off there, and ``there``, whether there is a distro.
     """
     steps = _steps(facts, wanted)
     reboot = _reboot(facts, wanted)
@@ -75,6 +73,7 @@ def plan(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
         "wslconfig": wslconfig.merged(facts["wslconfig"], wanted["config"]),
         "lan": lan(facts, wanted),
         "keep_alive": _task(facts, wanted),
+        "unfinished": _unfinished(facts, wanted),
         "there": _distribution(facts, wanted) is not None,
     }
 
@@ -89,6 +88,11 @@ def _distribution(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
     """Return the entry of the distro in the user's registry, finished or not."""
     name = wanted["distribution"].lower()
     return next((one for one in facts["wsl"]["distributions"] if one["name"].lower() == name), None)
+
+
+def _unfinished(facts: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Tell whether an import of ours has begun and nobody has noted its end."""
+    return wanted["distribution"].lower() in [name.lower() for name in facts["wsl"].get("unfinished") or []]
 
 
 def version(text: Any) -> list[int]:
@@ -140,7 +144,12 @@ def _steps(facts: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, str]
         steps.append(("distribution", f"{there['name']} has to be installed again"))
     elif there["version"] == 1 and wanted["convert"]:
         steps.append(("convert", f"{there['name']} is of version 1"))
-    steps += _keep_alive_steps(facts, wanted)
+    if there and there["state"] == INSTALLED and _unfinished(facts, wanted):
+        steps.append(("finish", f"a run that imported {there['name']} was cut off at its end"))
+    holds = _keep_alive_steps(facts, wanted)
+    if wsl.get("vm_older_than_config") and wanted["keep_alive"]:
+        holds = holds or [("keep_alive", "the task that keeps the distro running ends when WSL is shut down")]
+    steps += holds
     opened = lan(facts, wanted)
     if any(opened[key] for key in ("forward", "forget", "allow", "disallow", "rules", "closed")):
         ports = sorted({*opened["rules"], *opened["allow"].values()})
@@ -215,9 +224,9 @@ def lan(facts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     ports = wanted["lan_ports"] if wanted["lan"] else []
     shared = mode(facts, wanted) == "mirrored"
     forward = {} if shared else {_listen(one["listen"]): f"127.0.0.1/{one['connect']}" for one in ports}
-    allow = {f"{OPENER}-{one['connect']}": int(one["connect"]) for one in ports} if shared else {}
+    allow = {f"{OURS}-{one['connect']}": int(one["connect"]) for one in ports} if shared else {}
     rules = [] if shared else [int(one["listen"]) for one in ports]
-    ours = [int(name.rpartition(" ")[2]) for name in network["firewall_rules"] if re.match(rf"{OPENER} \d+$", name)]
+    ours = [int(name.rpartition(" ")[2]) for name in network["firewall_rules"] if re.match(rf"{OURS} \d+$", name)]
     closed = [port for port in ours if port not in rules]
     return {
         "forward": {port: to for port, to in forward.items() if network["portproxy"].get(port) != to},
@@ -365,7 +374,7 @@ def _of_network(facts: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str
     for one in wanted["lan_ports"] if mode(facts, wanted) == "nat" else []:
         number = int(one["listen"])
         other = network["portproxy"].get(_listen(number))
-        ours = f"{OPENER} {number}" in network["firewall_rules"]
+        ours = f"{OURS} {number}" in network["firewall_rules"]
         if other and not ours and _listen(number) in forward:
             what = f"Windows forwards port {number} to {other} already, and not for llmdesk."
             remedy = (

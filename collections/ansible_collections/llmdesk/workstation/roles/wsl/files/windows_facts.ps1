@@ -110,6 +110,12 @@ $otherUsers = @(Get-Answer 'other_users' {
     }
 })
 
+# Imports of ours that have begun and not ended leave a mark beside the folder of the distribution.
+$unfinished = @(Get-Answer 'unfinished' {
+    Get-ChildItem -Path (Join-Path $env:LOCALAPPDATA 'llmdesk') -Filter '*.unfinished' -ErrorAction SilentlyContinue |
+        ForEach-Object { $_.BaseName }
+})
+
 $msi = Get-Answer 'msi' {
     $version = Get-Value "$machineKey\Lxss\MSI" 'Version'
     if ($version) { @{ version = $version; location = Get-Value "$machineKey\Lxss\MSI" 'InstallLocation' } }
@@ -200,6 +206,7 @@ $gpus = @(Get-Answer 'gpus' {
         $memory = Get-ChildItem $class -ErrorAction SilentlyContinue |
             Where-Object { $_.GetValue('DriverDesc') -eq $card.Name } |
             ForEach-Object { $_.GetValue('HardwareInformation.qwMemorySize') } | Select-Object -First 1
+        if ($memory -isnot [long]) { $memory = 0 }
         @{ name = $card.Name; driver = $card.DriverVersion; memory = [long]$memory }
     }
 })
@@ -231,6 +238,7 @@ $Ansible.Result = @{
         distributions = $distributions
         other_users = $otherUsers
         vm_older_than_config = [bool]$stale
+        unfinished = $unfinished
     }
     wslconfig = $config
     keep_alive = $keepAlive

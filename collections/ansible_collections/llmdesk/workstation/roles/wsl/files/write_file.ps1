@@ -3,7 +3,7 @@
 [CmdletBinding(SupportsShouldProcess)]
 param (
     [Parameter(Mandatory = $true)][string]$Path,
-    [Parameter(Mandatory = $true)][string]$Text
+    [Parameter(Mandatory = $true)][AllowEmptyString()][string]$Text
 )
 
 $ErrorActionPreference = 'Stop'
