@@ -35,7 +35,10 @@ def test_comments_order_and_unknown_keys_stay(newline: str) -> None:
         "instanceIdleTimeout=-1",
         "",
     ]
-    wanted = {"wsl2": {"memory": "12GB", "localhostForwarding": True}, "general": {"instanceIdleTimeout": -1}}
+    wanted: dict[str, dict[str, Any]] = {
+        "wsl2": {"memory": "12GB", "localhostForwarding": True},
+        "general": {"instanceIdleTimeout": -1},
+    }
     assert merged(newline.join(before), wanted) == newline.join(after)
 
 
