@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import fcntl
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -268,6 +269,28 @@ def command_line(task: dict[str, Any]) -> str:
     """Return what a scheduled task starts."""
     action = task["actions"][0]
     return f'"{action["path"]}" {action.get("arguments") or ""}'
+
+
+def new_distribution(
+    state: dict[str, Any], user: str, name: str, version: int = 2, path: str | None = None
+) -> dict[str, Any]:
+    """Return a fresh distro of an account, which is not in its registry yet.
+
+    :param path: its folder; the one that WSL chooses where it is not given.
+    """
+    guid = "{" + str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{user} {name}")) + "}"
+    return {
+        "guid": guid,
+        "name": name,
+        "version": version,
+        "state": 1,
+        "path": path or f"{state['accounts'][user]['profile']}\\AppData\\Local\\wsl\\{guid}",
+        "default_uid": 0,
+        "running": False,
+        "container": state["containers"].get(name),
+        "files": dict(state["fresh_distro"]["files"]),
+        "users": dict(state["fresh_distro"]["users"]),
+    }
 
 
 def create(path: Path, state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from lab.windows.machine import MSI_FOLDER, SYSTEM, VM_PLATFORM
+from lab.windows.machine import MSI_FOLDER, SYSTEM, VM_PLATFORM, new_distribution
 
 State = dict[str, Any]
 
@@ -125,22 +125,11 @@ def with_distribution() -> State:
 
 def add_distribution(state: State, user: str, name: str, version: int = 2) -> State:
     """Give an account a distro and return it."""
-    guid = f"{{00000000-0000-0000-0000-{len(state['wsl']['distributions'].get(user, [])) + 1:012}}}"
-    distribution = {
-        "guid": guid,
-        "name": name,
-        "version": version,
-        "state": 1,
-        "path": f"{state['accounts'][user]['profile']}\\AppData\\Local\\wsl\\{guid}",
-        "default_uid": 0,
-        "running": False,
-        "container": state["containers"].get(name),
-        "files": dict(state["fresh_distro"]["files"]),
-        "users": dict(state["fresh_distro"]["users"]),
-    }
-    state["wsl"]["distributions"].setdefault(user, []).append(distribution)
-    state["wsl"]["default_distribution"].setdefault(user, guid)
-    return distribution
+    made = new_distribution(state, user, name, version)
+    state["files"][f"{made['path']}\\ext4.vhdx"] = ""
+    state["wsl"]["distributions"].setdefault(user, []).append(made)
+    state["wsl"]["default_distribution"].setdefault(user, made["guid"])
+    return made
 
 
 def reboot_pending() -> State:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lab.windows.machine import MSI_FOLDER, VM_PLATFORM, Machine
+from lab.windows.machine import MSI_FOLDER, VM_PLATFORM, Machine, new_distribution
 from lab.windows.texts import text
 
 FAILED = 4294967295
@@ -248,30 +247,26 @@ def _register(machine: Machine, name: str, where: str, path: str | None = None, 
         _vm(machine, f"{where}/Service/RegisterDistro".replace("Service/Service", "Service"))
     if state["drive"]["free"] < SIZE:
         raise Fails(f"{where}/0x80070070")
-    guid = "{" + str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{machine.account} {name}")) + "}"
+    made = new_distribution(state, machine.account, name, version, path)
+    disk = f"{made['path']}\\ext4.vhdx"
+    if machine.find(disk):
+        raise Fails(f"{where}/ERROR_FILE_EXISTS")
     if state["faults"].get("distro_missing_after_install"):
         state["faults"]["distro_missing_after_install"] -= 1
         return
-    distribution = {
-        "guid": guid,
-        "name": name,
-        "version": version,
-        "state": 1,
-        "path": path or f"{machine.profile}\\AppData\\Local\\wsl\\{guid}",
-        "default_uid": 0,
-        "running": False,
-        "container": state["containers"].get(name),
-        "files": dict(state["fresh_distro"]["files"]),
-        "users": dict(state["fresh_distro"]["users"]),
-    }
     own = state["wsl"]["distributions"].setdefault(machine.account, [])
 
+    def half() -> None:
+        machine.write(disk, "")
+        own.append({**made, "state": 3})
+
     def do() -> None:
-        own.append(distribution)
-        state["wsl"]["default_distribution"].setdefault(machine.account, guid)
+        machine.write(disk, "")
+        own.append(made)
+        state["wsl"]["default_distribution"].setdefault(machine.account, made["guid"])
         state["drive"]["free"] -= SIZE
 
-    machine.change(f"register {name}", do, half=lambda: own.append({**distribution, "state": 3}))
+    machine.change(f"register {name}", do, half)
 
 
 def _install(machine: Machine, arguments: list[str]) -> str:
@@ -396,9 +391,14 @@ def _stop(machine: Machine, distribution: dict[str, Any]) -> None:
 
 
 def _unregister(machine: Machine, arguments: list[str]) -> str:
-    distribution = _find(machine, arguments[0], unfinished=True)
+    found = _find(machine, arguments[0], unfinished=True)
     own = machine.state["wsl"]["distributions"][machine.account]
-    machine.change(f"unregister {arguments[0]}", lambda: own.remove(distribution))
+
+    def do() -> None:
+        own.remove(found)
+        machine.remove(f"{found['path']}\\ext4.vhdx")
+
+    machine.change(f"unregister {arguments[0]}", do)
     return text("done", machine.state["language"])
 
 
