@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from docker.models.containers import Container
 from lab import desk
 from lab.engine import REPOSITORY
 from lab.windows import collections, machine, scenarios, sshd
-from tests.e2e.person import Typed
+from tests.e2e.person import SPEAK, Typed
 
 PC, DISTRO = "llmdesk-e2e-pc", "llmdesk-e2e-distro"
 NO_PYTHON = "apt-get purge -y -qq python3 python3-minimal > /dev/null && apt-get autoremove -y -qq > /dev/null"
@@ -78,9 +79,11 @@ class Windows:
             text=True,
         ) as process:
             assert process.stdout is not None
+            spoken = time.monotonic()
             for line in process.stdout:
                 lines.append(line)
-                if "TASK" in line or '"task"' in line:
+                if time.monotonic() - spoken > SPEAK:
+                    spoken = time.monotonic()
                     self._say(f"{PC}: {line.strip()[:110]}")
         return Typed(process.returncode, "".join(lines))
 
