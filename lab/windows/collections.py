@@ -24,6 +24,7 @@ MODULES = {
         "slurp",
         "win_command",
         "win_copy",
+        "win_environment",
         "win_file",
         "win_get_url",
         "win_optional_feature",

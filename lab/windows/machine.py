@@ -108,6 +108,12 @@ class Machine:
         """The home folder of the account."""
         return str(self.state["accounts"][self.account]["profile"])
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The account's own variables, which every session of it has that begins later (Microsoft)."""
+        found: dict[str, str] = self.state["environment"].setdefault(self.account, {})
+        return found
+
     def distributions(self, everybody: bool = False) -> list[dict[str, Any]]:
         """Return the distros of the account, or those of all: they stand in each user's own registry (Microsoft)."""
         everyone = self.state["wsl"]["distributions"]
@@ -187,6 +193,7 @@ class Machine:
                 "sid": own["sid"],
                 "elevated": own["elevated"],
                 "local_system": self.local_system,
+                "wsl_utf8": self.environment.get("WSL_UTF8"),
             },
             "console_user": state["console_user"],
             "drive": state["drive"],

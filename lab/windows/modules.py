@@ -162,6 +162,21 @@ def win_copy(machine: Machine, arguments: Arguments) -> Result:
     return {**result, "changed": True, "size": len(text.encode()), "diff": {"prepared": prepared}}
 
 
+def win_environment(machine: Machine, arguments: Arguments) -> Result:
+    """The account's own variables, one at a time; those of the whole PC are not kept here."""
+    name, value = arguments["name"], arguments["value"]
+    if arguments["level"] != "user" or not name:
+        raise Failed("the lab keeps variables of the level user, by name")
+    if arguments["state"] == "present" and not value:
+        raise Failed("When state=present, value must be defined and not an empty string, if you wish to remove")
+    before = machine.environment.get(name)
+    after = value if arguments["state"] == "present" else None
+    if before != after and not machine.check:
+        kept = {key: each for key, each in {**machine.environment, name: after}.items() if each is not None}
+        machine.change(f"set {name}", lambda: machine.state["environment"].update({machine.account: kept}))
+    return {"changed": before != after, "before_value": before, "value": after}
+
+
 def win_file(machine: Machine, arguments: Arguments) -> Result:
     path, wanted = machine.expand(arguments["path"]), arguments["state"]
     there, text = machine.find(path), machine.read(path)
@@ -378,6 +393,7 @@ def digest(text: str, algorithm: str) -> str:
 MODULES: dict[str, Callable[[Machine, Arguments], Result]] = {
     "slurp": slurp,
     "win_copy": win_copy,
+    "win_environment": win_environment,
     "win_file": win_file,
     "win_firewall_rule": win_firewall_rule,
     "win_get_url": win_get_url,

@@ -41,6 +41,8 @@ def fresh_pc() -> State:
         # What wsl.exe prints in: UTF-16LE without a mark, unless WSL_UTF8 is 1 (WSL's source).
         "encoding": {"honours_wsl_utf8": True, "bom": False},
         "firmware_virtualisation": True,
+        "localhost_proxy": False,  # whether Windows' own proxy is on the loopback
+        "environment": {},  # account to its variables
         "features": {VM_PLATFORM: "Disabled", WSL1: "Disabled"},
         "reboot_pending": [],
         "connected_as": ANN,
@@ -325,6 +327,13 @@ def rename(state: State, old: str, new: str, profile: str) -> State:
     return found
 
 
+def localhost_proxy() -> State:
+    """A Chinese PC whose proxy listens on the loopback: wsl.exe warns at every launch."""
+    state = in_language("zh-CN", with_distribution)
+    state["localhost_proxy"] = True
+    return state
+
+
 def utf16_with_mark() -> State:
     """An old wsl.exe: it does not know WSL_UTF8, and begins with a byte order mark."""
     return {**fresh_pc(), "encoding": {"honours_wsl_utf8": False, "bom": True}}
@@ -364,6 +373,7 @@ SCENARIOS: dict[str, Callable[[], State]] = {
         server,
         old_home,
         arm64,
+        localhost_proxy,
         utf16_with_mark,
         utf16_without_mark,
     )

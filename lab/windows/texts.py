@@ -37,6 +37,12 @@ TEXTS = {
         "de-DE": "Auf die Datei kann vom System nicht zugegriffen werden.",
         "ja-JP": "このファイルにシステムからアクセスできません。",
     },
+    "localhost_proxy": {
+        "en-US": "wsl: Windows has a proxy on the loopback, which Linux cannot reach.",
+        "zh-CN": "wsl: Windows 的代理在本机回环地址上 Linux 无法访问它。",
+        "de-DE": "wsl: Der Proxy von Windows ist nur über die Loopback-Adresse zu erreichen, für Linux gar nicht.",
+        "ja-JP": "wsl: Windows のプロキシはループバックにあり、Linux から届きません。",
+    },
     "failed": {
         "en-US": "That did not work.",
         "zh-CN": "操作失败。",

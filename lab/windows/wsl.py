@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +53,7 @@ class Launch:
 
     :param command: its words, or a line for the user's shell.
     :param nobody: what is printed where the distro has no such user.
+    :param warning: of wsl.exe itself, on its standard error before the program's own.
     """
 
     container: str
@@ -59,6 +61,7 @@ class Launch:
     folder: str
     command: list[str] | str
     nobody: Printed
+    warning: bytes = b""
 
     def run(self, stdin: int | None, stdout: int | None, stderr: int | None) -> Printed:
         """Run it, with what subprocess takes for streams; the PC is not held meanwhile."""
@@ -69,6 +72,9 @@ class Launch:
         if not entry:
             return self.nobody
         home, shell = entry.split(":")[5:7]
+        if stderr is None:
+            sys.stderr.buffer.write(self.warning)
+            sys.stderr.buffer.flush()
         known = {"HOME": home, "USER": self.user, "SHELL": shell, "WSL_DISTRO_NAME": "lab"}
         finished = subprocess.run(
             [
@@ -82,7 +88,7 @@ class Launch:
             stderr=stderr,
             check=False,
         )
-        return Printed(finished.returncode, finished.stdout or b"", finished.stderr or b"")
+        return Printed(finished.returncode, finished.stdout or b"", self.warning + (finished.stderr or b""))
 
 
 def to_argv(line: str) -> list[str]:
@@ -143,8 +149,9 @@ def ask(machine: Machine, line: str, environment: dict[str, str]) -> Printed | L
     """Do what it does to the PC, and return what it prints, or the program that it runs in a distro.
 
     :param line: the whole command line, beginning with the program.
-    :param environment: variables of the process: ``WSL_UTF8`` is the one that counts.
+    :param environment: variables of the process, beside those of the account: ``WSL_UTF8`` is the one that counts.
     """
+    environment = {**machine.environment, **environment}
     path, rest = word(line)
     state = machine.state
     state["asked"].append(line)
@@ -168,10 +175,24 @@ def ask(machine: Machine, line: str, environment: dict[str, str]) -> Printed | L
         answer = _verb(machine, rest)
     except Fails as failure:
         return Printed(FAILED, encode(text(failure.said, state["language"], failure.code)))
+    warning = encode(text("localhost_proxy", state["language"])) if _warns(machine) else b""
     if isinstance(answer, Launch):
         code = "Wsl/Service/CreateInstance/WSL_E_USER_NOT_FOUND"
-        return replace(answer, nobody=Printed(FAILED, encode(text("failed", state["language"], code))))
-    return answer if isinstance(answer, Printed) else Printed(0, encode(answer))
+        nobody = Printed(FAILED, encode(text("failed", state["language"], code)))
+        return replace(answer, nobody=nobody, warning=warning)
+    if isinstance(answer, Printed):
+        return replace(answer, stderr=warning + answer.stderr)
+    return Printed(0, encode(answer))
+
+
+def _warns(machine: Machine) -> bool:
+    """Say whether every launch warns of a proxy of Windows that the distro cannot reach (WSL's source and issues).
+
+    It does so on standard error, where Windows has a proxy on the loopback and WSL a network of its own.
+    """
+    config = (machine.state["wsl"]["vm"] or {}).get("config") or ""
+    apart = re.search(r"(?im)^\s*(autoProxy\s*=\s*false|networkingMode\s*=\s*mirrored)", config)
+    return bool(machine.state["localhost_proxy"]) and not apart
 
 
 def kept(machine: Machine, line: str) -> dict[str, Any] | None:

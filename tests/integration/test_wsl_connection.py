@@ -104,6 +104,18 @@ def test_text_arrives_as_it_was_written(door: Door) -> None:
     assert text in door.ad_hoc("command", "cat /root/said")
 
 
+def test_a_warning_in_chinese_breaks_the_plugin_unless_wsl_says_it_in_utf_8(door: Door) -> None:
+    def on_the_pc(**change: object) -> None:
+        state = machine.state(door.file)
+        machine.create(door.file, {**state, "localhost_proxy": True, "language": "zh-CN", **change})
+
+    on_the_pc()
+    with pytest.raises(AssertionError, match="codec can't decode byte"):
+        door.ad_hoc("ping", "")
+    on_the_pc(environment={scenarios.ANN: {"WSL_UTF8": "1"}})
+    assert "pong" in door.ad_hoc("ping", "")
+
+
 def test_a_distro_that_is_ended_starts_again_with_its_next_task(door: Door) -> None:
     with machine.opened(door.file) as pc:
         assert wsl.run(pc, f'"{machine.MSI_FOLDER}\\wsl.exe" --terminate {scenarios.UBUNTU}', {}).rc == 0
