@@ -7,6 +7,7 @@ import docker
 
 from lab import desk, engine, faults, models, registry, roots
 from lab import image as built
+from lab.windows import sshd
 
 
 def say(text: str) -> None:
@@ -65,9 +66,11 @@ def down() -> None:
 
 @lab.command()
 def prune() -> None:
-    """Remove every desk and registry; roots and downloads stay in the cache."""
+    """Remove every desk, PC and registry; roots and downloads stay in the cache."""
     for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=desk"}):
         desk.destroy(str(container.name))
+    for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=pc"}):
+        sshd.down(str(container.name))
     registry.down()
     faults.down()
     models.down()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.windows import collections, machine, scenarios, wsl
+from lab.windows import collections, machine, scenarios, scripts, wsl
 
 ROOT = Path(__file__).parents[2]
 FEATURE = {"ansible.windows.win_optional_feature": {"name": machine.VM_PLATFORM}}
@@ -90,3 +91,11 @@ def test_every_scenario_can_say_what_it_is() -> None:
         facts = machine.Machine(begin()).facts("Ubuntu-24.04")
         assert facts["user"]["name"] in begin()["accounts"]
         json.dumps(facts)
+
+
+def test_whatever_the_roles_use_of_windows_has_a_stand_in() -> None:
+    texts = [path.read_text() for path in scripts.ROLES.glob("*/tasks/*.yml")]
+    used = {found for text in texts for found in re.findall(r"\b((?:ansible|community)\.windows\.\w+):", text)}
+    known = {f"{collection}.{module}" for collection, names in collections.MODULES.items() for module in names}
+    assert used <= known
+    assert {path.name for path in scripts.ROLES.glob("*/files/*.ps1")} <= set(scripts.SCRIPTS)
