@@ -118,6 +118,14 @@ def test_settings_that_wsl_has_not_read_are_applied() -> None:
     assert steps(plan(given, wanted(keep_alive=False))) == ["shutdown"]
 
 
+def test_warnings_in_utf16_would_end_every_task_of_the_connection() -> None:
+    for value, do in ((None, ["environment"]), ("0", ["environment"]), ("1", [])):
+        given = healthy()
+        given["user"]["wsl_utf8"] = value
+        assert steps(plan(given, wanted())) == do
+        assert steps(plan(given, wanted(own_connection=True))) == []
+
+
 def test_an_import_that_was_cut_off_is_known_by_its_mark() -> None:
     given = healthy()
     given["wsl"]["unfinished"] = ["ubuntu-24.04", "other"]

@@ -133,6 +133,10 @@ def _steps(facts: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, str]
         steps.append(("package", f"WSL {wsl['msi']['version']} is older than {wanted['package']['version']}"))
     if wslconfig.merged(facts["wslconfig"], wanted["config"]) != (facts["wslconfig"] or ""):
         steps.append(("wslconfig", ".wslconfig is not as wanted" if facts["wslconfig"] else "there is no .wslconfig"))
+    # The connection plugin reads what wsl.exe warns of as UTF-8, and fails where a warning is UTF-16 with umlauts or
+    # Chinese letters. A session of Windows' sshd has the user's own variables.
+    if not wanted["own_connection"] and facts["user"].get("wsl_utf8", "1") != "1":
+        steps.append(("environment", "wsl.exe would warn in UTF-16, which ends every task in the distro"))
     if wsl["default_version"] == 1:
         steps.append(("default_version", "new distros would be of version 1"))
     if wsl.get("vm_older_than_config"):

@@ -224,6 +224,7 @@ $Ansible.Result = @{
         elevated = (New-Object Security.Principal.WindowsPrincipal $identity).IsInRole(
             [Security.Principal.WindowsBuiltInRole]::Administrator)
         local_system = $identity.IsSystem
+        wsl_utf8 = [Environment]::GetEnvironmentVariable('WSL_UTF8', 'User')
     }
     console_user = $consoleUser
     drive = $drive
