@@ -141,6 +141,7 @@ BEGINNINGS: dict[str, tuple[Callable[[], State], dict[str, Any]]] = {
             scenarios.wslconfig_of_a_person,
             scenarios.utf16_with_mark,
             scenarios.utf16_without_mark,
+            scenarios.localhost_proxy,
         )
     },
     "wsl1_only": (scenarios.wsl1_only, {"wsl_convert": True}),
@@ -194,6 +195,7 @@ def test_every_pc_becomes_a_desk_and_a_second_run_asks_it_once(room: Room) -> No
     assert hosts["chinese-wsl"]["ansible_user"] == "李 娜"
     assert hosts["chinese-wsl"]["ansible_password"] == "geheim"
     assert "geheim" not in json.dumps(second["plays"][0], ensure_ascii=False), "a password is in no result"
+    assert room.state("fresh_pc")["environment"]["PC1\\ann"] == {"WSL_UTF8": "1"}
     assert hosts["german-wsl"]["ansible_port"] == 22
     assert hosts["japanese-wsl"]["ansible_connection"] == "ssh"
     assert "wsl_user" not in hosts["japanese-wsl"]

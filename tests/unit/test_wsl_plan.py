@@ -49,7 +49,9 @@ TASK = {
 
 
 def facts(begin: Callable[[], State], **changed: Any) -> Facts:
-    return {**Machine(begin()).facts("Ubuntu-24.04"), **changed}
+    """A PC of the lab, on which wsl.exe speaks UTF-8."""
+    found = Machine(begin()).facts("Ubuntu-24.04")
+    return {**found, "user": {**found["user"], "wsl_utf8": "1"}, **changed}
 
 
 def healthy(**changed: Any) -> Facts:
