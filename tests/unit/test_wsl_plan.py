@@ -207,6 +207,17 @@ def test_every_refusal_says_what_where_and_what_to_do() -> None:
     assert seen > 30
 
 
+def test_a_windows_that_answers_next_to_nothing_is_no_crash() -> None:
+    unknown = dict.fromkeys(("system", "virtualisation", "console_user", "drive", "wslconfig", "keep_alive"))
+    features = dict.fromkeys(scenarios.fresh_pc()["features"])
+    given = facts(scenarios.fresh_pc, **unknown, features=features, unknown=["system: denied"])
+    found = plan(given, wanted())
+    assert [one["what"] for one in found["refusals"]] == ["Windows does not say what it is."]
+    assert "system: denied" in found["warnings"][0]
+    task = {"user": None, "command": None, "arguments": None}
+    assert steps(plan(healthy(keep_alive=task), wanted())) == ["keep_alive"]
+
+
 def test_a_hypervisor_that_does_not_run_although_all_is_on() -> None:
     given = healthy(virtualisation={"hypervisor_present": False, "firmware_enabled": True})
     assert "bcdedit" in refusal(given)["remedy"]

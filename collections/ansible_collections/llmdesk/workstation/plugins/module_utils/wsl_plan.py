@@ -14,7 +14,6 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import wsl_con
 
 GIB = 1024**3
 VM_PLATFORM = "VirtualMachinePlatform"
-WSL1 = "Microsoft-Windows-Subsystem-Linux"
 MSI_FOLDER = "C:\\Program Files\\WSL"
 DOWNLOADS = "%ProgramData%\\llmdesk"
 
@@ -174,7 +173,8 @@ def _reboot(facts: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     waiting = [name for name in wanted["features"] if str(facts["features"].get(name)).endswith("Pending")]
     reasons = [f"{name} was switched on and Windows has not been restarted since" for name in waiting]
     serviced = "component servicing" in facts["reboot_pending"]
-    if not reasons and serviced and _on(facts, VM_PLATFORM) and not facts["virtualisation"]["hypervisor_present"]:
+    hypervisor = (facts["virtualisation"] or {}).get("hypervisor_present", True)
+    if not reasons and serviced and _on(facts, VM_PLATFORM) and not hypervisor:
         reasons.append("Windows is in the middle of a change of its components and runs no hypervisor yet")
     return reasons
 
@@ -198,8 +198,8 @@ def _keep_alive_steps(facts: dict[str, Any], wanted: dict[str, Any]) -> list[tup
     task = _task(facts, wanted)
     # Windows leaves the domain of the user away where it is the PC itself.
     same = [
-        there["user"].rpartition("\\")[2].lower() == task["user"].rpartition("\\")[2].lower(),
-        there["command"].strip('"').lower() == task["command"].lower(),
+        (there["user"] or "").rpartition("\\")[2].lower() == task["user"].rpartition("\\")[2].lower(),
+        (there["command"] or "").strip('"').lower() == task["command"].lower(),
         (there["arguments"] or "").split() == task["arguments"].split(),
     ]
     if not all(same):
@@ -265,6 +265,9 @@ def _refusals(facts: dict[str, Any], wanted: dict[str, Any], doing: set[str]) ->
 
 def _of_windows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
     system = facts["system"]
+    if not system:
+        remedy = "Connect as an administrator of the PC and run again; what it said stands in the facts, under unknown."
+        return [("Windows does not say what it is.", "; ".join(facts.get("unknown") or []) or "Windows", remedy)]
     where = f"{system['caption']}, build {system['build']}.{system['revision']}, {system['architecture']}"
     if system["product_type"] != 1:
         remedy = "Use a PC with Windows 11, or Linux on this machine itself (group desks)."
