@@ -69,6 +69,25 @@ def program(name: str, package: str, link: str, say: Callable[[str], None], *, w
     return kept
 
 
+def library(source: Path, say: Callable[[str], None]) -> Path:
+    """Return a shared library of one file in C, made where the cache has none of the same.
+
+    :param source: the file.
+    :param say: called with a line before anything that takes long.
+    :raises RuntimeError: it could not be made.
+    """
+    made_of = f"{source.read_text()}\0{COMPILERS}"
+    kept = cache.folder("programs") / f"{source.stem}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.so"
+    if not kept.exists():
+        script = f"gcc -shared -fPIC -O1 -Wall -Werror -o /kept/{kept.name}.part /source.c"
+        _run(
+            f"{script} && mv /kept/{kept.name}.part /kept/{kept.name}",
+            say,
+            [f"{kept.parent}:/kept", f"{source}:/source.c:ro"],
+        )
+    return kept
+
+
 def newest(module: str, since: str, say: Callable[[str], None]) -> str:
     """Return the newest version of a module, ``since`` where there is none or nobody can be asked.
 

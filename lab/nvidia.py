@@ -53,6 +53,17 @@ for root; do :; done
 echo "$*" >> /var/log/nvidia-container-cli
 mkdir -p "$root/usr/bin" && cp /opt/lab-card/nvidia-smi "$root/usr/bin/nvidia-smi"
 """
+# What a driver for Windows has for WSL: the parts that the toolkit looks for (its pkg/nvcdi/driver-wsl.go).
+STORE = [
+    "libcuda.so.1.1",
+    "libcuda_loader.so",
+    "libnvdxgdmal.so.1",
+    "libnvidia-ml.so.1",
+    "libnvidia-ml_loader.so",
+    "libnvidia-ptxjitcompiler.so.1",
+    "nvcubins.bin",
+    "nvidia-smi",
+]
 # Just large enough to run a shell; the file /etc/nvml-lost in a container is how a test takes its card away.
 IMAGE = "lab-card:1"
 MAKE_IMAGE = f"""
@@ -94,6 +105,23 @@ def specification(container: Container) -> None:
     """Describe the card to CDI: the toolkit itself would ask the driver's library, which is not there."""
     desk.run(container, "mkdir -p /etc/cdi")
     desk.put(container, "/etc/cdi/nvidia.yaml", CDI.encode())
+
+
+def card_of_windows(container: Container, store: str, say: Callable[[str], None]) -> None:
+    """Give a desk the card as Windows hands it into WSL, in place of what it had of one before.
+
+    The device, the libraries and nvidia-smi stand in; what asks them and writes the CDI specification is the toolkit.
+
+    :param store: the folder of Windows' driver, which an update of the driver gives another name.
+    """
+    wsl = "/usr/lib/wsl"
+    library = golang.library(Path(__file__).with_name("dxcore.c"), say)
+    desk.run(container, f"rm -rf {wsl}/drivers/* && mkdir -p {wsl}/lib {wsl}/drivers/{store}")
+    desk.run(container, "test -e /dev/dxg || mknod /dev/dxg c 1 3")
+    desk.put(container, f"{wsl}/driver-store", f"{wsl}/drivers/{store}\n".encode())
+    desk.put(container, f"{wsl}/lib/libdxcore.so", library.read_bytes())
+    for name in STORE:
+        desk.put(container, f"{wsl}/drivers/{store}/{name}", SMI.encode(), 0o755)
 
 
 def image(container: Container) -> str:
