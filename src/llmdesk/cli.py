@@ -116,7 +116,7 @@ Examples:
 )
 @_with(_ANSIBLE, _SHOWN)
 def status(**options: Any) -> None:
-    """Say how every desk is: page, account, Ollama, model, last proof. Changes nothing."""
+    """Say how every desk is: page, account, Ollama, model, last proof, and Windows under it. Changes nothing."""
     _run("llmdesk.workstation.status", {}, **options)
 
 

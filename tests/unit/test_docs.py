@@ -12,7 +12,13 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import fit
 from ansible_collections.llmdesk.workstation.plugins.module_utils.gpu_plan import why_cpu
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import declared, models_plan
 from ansible_collections.llmdesk.workstation.plugins.module_utils.network import files, refused, settings
+from ansible_collections.llmdesk.workstation.plugins.module_utils.nvidia_plan import nvidia_runtime_plan
+from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_gpu import both_sides
 
+from llmdesk.events import REBOOT
+from llmdesk.run import HOST_FAILED, INTERRUPTED, REBOOT_NEEDED
+from tests.unit import test_wsl_gpu as in_wsl
+from tests.unit.test_gpu_plan import TOOLKIT, nvidia
 from tests.unit.test_packaging import COLLECTION, ROOT, documentation, read
 
 PAGE = (ROOT / "docs" / "models.md").read_text()
@@ -150,3 +156,34 @@ def test_every_reason_of_a_cpu_that_answers_is_explained() -> None:
     ):
         assert words in why_cpu({**nothing, **seen})
         assert words in table
+
+
+def test_everything_that_is_said_of_a_card_under_wsl_is_explained() -> None:
+    section = GPU_PAGE[GPU_PAGE.index("## Under WSL") : GPU_PAGE.index("## AMD")]
+    said = re.findall(r"^\| (?!it says|---)([^|]+) \|", section, re.MULTILINE)
+    gone = dict(in_wsl.CDI, cdi_missing="X")
+    facts = [
+        (in_wsl.distro(), [in_wsl.GEFORCE]),
+        (in_wsl.distro(gpu_nodes={"dxg": False}), [in_wsl.GEFORCE]),
+        (in_wsl.distro(nvidia("one.csv")), [dict(in_wsl.GEFORCE, driver="32.0.15.6603")]),
+        (in_wsl.distro(wsl=dict(in_wsl.WSL, linux_driver=["X"])), None),
+    ]
+    sentences = [sentence for desk, gpus in facts for sentence in both_sides(desk, gpus)]
+    for desk in (
+        in_wsl.distro(nvidia("old-driver.csv")),
+        in_wsl.distro(nvidia("one.csv"), docker=gone, toolkit=TOOLKIT),
+    ):
+        sentences.append(nvidia_runtime_plan(desk, {})["reason"])
+    assert len(said) == len(sentences)
+    for row, sentence in zip(said, sentences, strict=True):
+        words = [part for part in re.split(r"…|, and Windows has one", row) if part.strip(" ,")]
+        assert all(word.strip(" ,").lower() in sentence.lower() for word in words), (row, sentence)
+
+
+TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text()
+
+
+def test_every_exit_code_of_our_own_is_explained() -> None:
+    codes = set(re.findall(r"^\| ([\d, ]+) \|", TROUBLES, re.MULTILINE))
+    assert {str(REBOOT_NEEDED), str(INTERRUPTED), str(HOST_FAILED), "0", "4"} <= codes
+    assert f"| {REBOOT} |" in TROUBLES

@@ -130,9 +130,12 @@ ROLE = yaml.safe_load((COLLECTION / "roles" / "wsl" / "defaults" / "main.yml").r
 WISHES = {
     **{name.replace("wsl_", "", 1): value for name, value in ROLE.items()},
     "port": 3000,
-    "config": {},
+    "user": ROLE["wsl_default_user"],
     "connection": "psrp",
     "own_connection": False,
+    "windows": "pc1",
+    "host_name": "pc1-wsl",
+    "limit": "",
 }
 
 
