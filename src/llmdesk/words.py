@@ -87,8 +87,16 @@ def whole(of: Desk) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     if of.windows_host:
         rows += windows(of.windows) if of.windows else [("windows", _dead(of.windows_host, of.windows_why))]
-        rows.append(("distro", of.host if of.report else _dead(of.host, of.why)))
+        rows.append(("distro", _distro(of)))
     return rows + (desk(of.report) if of.report else [])
+
+
+def _distro(of: Desk) -> str:
+    if of.report:
+        return of.host
+    if of.windows and not of.why and not of.windows["distribution"]["version"]:
+        return "none yet"
+    return _dead(of.host, of.why)
 
 
 def _dead(host: str, why: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,19 @@ def drawn(renderable: RenderableType, width: int) -> str:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text
+
+
+def test_a_distro_that_is_not_there_and_one_that_was_left_out() -> None:
+    (pc1,) = desks(story("windows"))
+    assert pc1.windows is not None
+    bare = {**pc1.windows, "distribution": {"name": "Ubuntu-24.04", "version": None}}
+    assert ("distro", "none yet") in words.whole(replace(pc1, report=None, windows=bare))
+    assert ("distro", "pc1-wsl was not asked") in words.whole(replace(pc1, report=None))
+    gone = replace(pc1, windows=None, windows_why="pc1 could not be reached: timed out")
+    assert words.whole(gone)[:2] == [
+        ("windows", "no answer: pc1 could not be reached: timed out"),
+        ("distro", "pc1-wsl"),
+    ]
 
 
 def test_a_frame_holds_both_halves_in_80_columns() -> None:
