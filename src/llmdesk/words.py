@@ -197,10 +197,8 @@ def remedy(event: TaskEnded, of: Desk | None = None) -> str:
             return sentence.format(host=event.host)
     if event.outcome == "unreachable" and of and of.windows and event.host == of.host:
         distribution = of.windows["distribution"]["name"]
-        return (
-            f"See that 'wsl -d {distribution} --exec true' says nothing in PowerShell on {of.windows_host}, then type "
-            "the same command again."
-        )
+        command = f"ssh {of.windows_host} wsl -d {distribution} --exec true"
+        return f"See that '{command}' says nothing, then type the same command again."
     if event.outcome == "unreachable":
         return f"See that 'ssh {event.host}' works, then type the same command again."
     return "Then type the same command again: what is done stays done. -v shows more."

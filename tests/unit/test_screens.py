@@ -80,7 +80,7 @@ DEAD = f"""{WINDOWS_HALF}\
 pc1-wsl: Make every desk answer | Ask the desk (unreachable)
   {REFUSED}
   at tests/integration/playbooks/windows.yml:63
-  See that 'wsl -d Ubuntu-24.04 --exec true' says nothing in PowerShell on pc1, then type the same command again.
+  See that 'ssh pc1 wsl -d Ubuntu-24.04 --exec true' says nothing, then type the same command again.
 
 Failed after 12.3 s. Records: /state/runs/1
 """
