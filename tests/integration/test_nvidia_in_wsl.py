@@ -27,6 +27,7 @@ Say = Callable[[str], None]
 NAME = "llmdesk-test-nvidia-wsl"
 OLD, NEW = "nv_dispi.inf_amd64_20ae8f14a487d5db", "nv_dispi.inf_amd64_7cc7738d8e428783"
 ALL = ["nvidia.com/gpu=all"]
+WSL = {"version": 2}
 SERVICE = """[Service]
 Type=oneshot
 ExecStart=/bin/touch /run/service-was-asked
@@ -51,11 +52,15 @@ def machine(make_desk: Callable[..., Container], say: Say) -> Container:
 def play(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Describe the cards as the role does, and return what the desk then says of Docker."""
 
-    def run(container: Container, describe: bool = True) -> dict[str, Any]:
+    def run(container: Container, describe: bool = True, wsl: Any = None) -> dict[str, Any]:
         facts = {"name": "Ask", "llmdesk.workstation.desk_facts": {}, "register": "asked"}
-        in_wsl = "{{ asked | combine({'desk': {'wsl': {'version': 2}}}, recursive=true) }}"
+        in_wsl = "{{ asked | combine({'desk': {'wsl': wsl}}, recursive=true) }}"
         role = {"name": "llmdesk.workstation.nvidia_runtime", "tasks_from": "specification"}
-        describing = {"name": "Describe", "ansible.builtin.include_role": role, "vars": {"desk_state": in_wsl}}
+        describing = {
+            "name": "Describe",
+            "ansible.builtin.include_role": role,
+            "vars": {"desk_state": in_wsl, "wsl": wsl},
+        }
         shown = {"dest": "/root/docker.json", "content": "{{ asked.desk.docker }}"}
         tasks = [facts, *([describing, facts] if describe else []), {"name": "Show", "ansible.builtin.copy": shown}]
         book = [{"name": "Test", "hosts": "all", "gather_facts": False, "tasks": tasks}]
@@ -84,7 +89,7 @@ def test_the_toolkit_describes_what_windows_hands_in(
     machine: Container, play: Callable[..., dict[str, Any]], say: Say
 ) -> None:
     nvidia.card_of_windows(machine, OLD, say)
-    docker = play(machine)
+    docker = play(machine, wsl=WSL)
     assert (docker["cdi"], docker["cdi_driver"], docker["cdi_missing"]) == (ALL, None, None)
     text = desk.run(machine, "cat /etc/cdi/nvidia.yaml")
     store = f"/usr/lib/wsl/drivers/{OLD}"
@@ -109,7 +114,16 @@ def test_an_update_of_the_driver_in_windows_is_seen_and_healed(
     broken = desk.run(machine, f"docker run --rm --device={ALL[0]} {nvidia.IMAGE} ls 2>&1 || true")
     assert OLD in broken, "and no container would start"
 
-    healed = play(machine)
+    healed = play(machine, wsl=WSL)
     assert healed["cdi_missing"] is None
     said = desk.run(machine, f"docker run --rm --device={ALL[0]} --entrypoint nvidia-smi {nvidia.IMAGE} -L 2>&1")
     assert nvidia.UUID in said
+
+
+def test_anywhere_else_the_toolkits_own_service_is_asked(
+    machine: Container, play: Callable[..., dict[str, Any]]
+) -> None:
+    before = desk.run(machine, "cat /etc/cdi/nvidia.yaml")
+    play(machine)
+    assert desk.run(machine, "ls /run/service-was-asked").strip() == "/run/service-was-asked"
+    assert desk.run(machine, "cat /etc/cdi/nvidia.yaml") == before
