@@ -34,7 +34,11 @@ def authority(called: str = "llmdesk lab", file: str = "ca") -> tuple[x509.Certi
 
 
 def certificate(host: str) -> tuple[bytes, bytes]:
-    """Return a certificate and its key for one host name, in PEM."""
+    """Return a certificate and its key for one host name, in PEM.
+
+    Like those of many companies it has no Authority Key Identifier, which Python asks for from 3.13 on, and hardly
+    anybody else does.
+    """
     issuer, issuer_key = authority()
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])

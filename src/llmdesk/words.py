@@ -21,8 +21,8 @@ _REMEDIES = (
     (r"Host key verification failed", "Log in once with 'ssh {host}' and accept its key."),
     (r"Permission denied \(", "See that 'ssh {host}' lets you in without a password."),
     (
-        r"(?s)^(?!.*desk_proxy).*(cannot be reached|did not answer within|Network is unreachable|Failed to fetch"
-        r"|Temporary failure|Could not (connect|resolve)|Failed to update apt cache)",
+        r"(?s)^(?!.*desk_(proxy|ca_certificates)).*(cannot be reached|did not answer within|Network is unreachable"
+        r"|Failed to fetch|Temporary failure|Could not (connect|resolve)|Failed to update apt cache)",
         "Where a proxy is the way out of the network, set desk_proxy; a desk does not use your shell's"
         " (docs/proxies.md). Then type the same command again: what is done stays done.",
     ),

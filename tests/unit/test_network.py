@@ -7,6 +7,7 @@ import base64
 import datetime
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -25,8 +26,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from lab import authority
 from llmdesk.events import TaskEnded
 from llmdesk.words import command, remedy
+from tests.unit.servers import Reply, loopback
 
 PLAIN = "http://proxy.example.com:3128"
 OPENED = "http://desk:Sesame%40home@proxy.example.com:3128"
@@ -345,6 +348,7 @@ def test_a_proxy_of_the_shell_alone_is_told() -> None:
         ("ghcr.io cannot be reached: Network is unreachable", True),
         ("Failed to update apt cache: unknown reason", True),
         ("The proxy x cannot be reached: refused. See that desk_proxy.http is right.", False),
+        ("x cannot be reached: its certificate is … Name its authority's in desk_ca_certificates", False),
         ("Something else broke", False),
     ],
 )
@@ -579,3 +583,28 @@ def test_what_is_no_certificate_is_one_sentence(tmp_path: Path) -> None:
         assert word in error
         assert error.count("\n") == 0
     assert found["certificates"] == []
+
+
+def test_certificates_are_held_to_what_other_programs_hold_them_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The lab's have no Authority Key Identifier, as those of many proxies that re-sign TLS.
+    monkeypatch.setenv("LLMDESK_CACHE", str(tmp_path))
+    certificate, key = authority.certificate("localhost")
+    for name, content in (("both.pem", certificate + key), ("trusted.pem", authority.trusted())):
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    monkeypatch.setenv("no_proxy", "localhost")
+
+    def as_from_3_13(made: Any = ssl.create_default_context) -> ssl.SSLContext:
+        context: ssl.SSLContext = made()
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", as_from_3_13)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(tmp_path / "both.pem")
+    with loopback({"GET /": Reply(body="here")}) as server:
+        server.socket = served.wrap_socket(server.socket, server_side=True)
+        with network.opener().open(f"https://localhost:{server.server_port}/", timeout=5) as answer:
+            assert answer.read() == b"here"

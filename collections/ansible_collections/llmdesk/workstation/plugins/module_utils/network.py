@@ -412,6 +412,21 @@ def in_use() -> tuple[str, bool]:
     return plain, bool(opened)
 
 
+def opener() -> Any:
+    """Return what opens addresses (an ``OpenerDirector``), through this process's proxy.
+
+    It trusts what curl, apt, Docker and Ollama trust. From 3.13 on Python wants more of a certificate, extensions such
+    as the Authority Key Identifier (``ssl.VERIFY_X509_STRICT``), and a proxy that re-signs TLS may leave them out.
+    """
+    import ssl
+    import urllib.request
+
+    context = ssl.create_default_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # Made anew: Python keeps the first that it has made, with the proxies of that time.
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+
+
 def use(proxy: dict[str, Any] | None, credentials: dict[str, str] | None) -> None:
     """Let this process, and all that it starts, go through a proxy."""
     os.environ.update(environment(proxy, credentials))

@@ -78,7 +78,7 @@ def _get(host: str, url: str, name: str, timeout: float) -> bytes:
 
 
 def _fetch(url: str, headers: dict[str, str], timeout: float) -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+    with network.opener().open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
         body = bytes(response.read(LONGEST))
         if response.length:
             raise http.client.IncompleteRead(body, response.length)
@@ -155,7 +155,7 @@ def _unreachable(error: BaseException, host: str, timeout: float) -> BaseExcepti
     if isinstance(cause, ssl.SSLCertVerificationError):
         return RegistryError(
             f"{host} cannot be reached: its certificate is not one that this machine trusts "
-            f"({cause.verify_message}). Add the authority's certificate to the system's",
+            f"({cause.verify_message}). Name its authority's in desk_ca_certificates ({network.PAGE})",
             "unreachable",
         )
     refused = network.refused(str(cause), *network.in_use())

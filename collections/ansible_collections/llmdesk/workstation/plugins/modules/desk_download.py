@@ -55,7 +55,6 @@ import http.client
 import os
 import tempfile
 import urllib.error
-import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils import network
@@ -81,8 +80,7 @@ def fetch(url: str, timeout: float) -> bytes:
 
     def work() -> str:
         try:
-            # Made here: Python keeps the first that it has made, with the proxies of that time.
-            with urllib.request.build_opener().open(url, timeout=timeout) as answer:
+            with network.opener().open(url, timeout=timeout) as answer:
                 came.append(answer.read(LONGEST))
         except urllib.error.HTTPError as error:
             refused.append(NotFetched(f"it answers with HTTP {error.code}", error.code))
