@@ -38,6 +38,8 @@ class Machine:
 
     def __init__(self, container: Container) -> None:
         self.container = container
+        # The file that Docker was started with, and its pid then; None where it has been told something else since.
+        self._runs_with: tuple[str | None, str] | None = None
         self._bring()
 
     def _bring(self) -> None:
@@ -57,11 +59,13 @@ class Machine:
 
     def has(self, text: str | dict[str, Any] | None) -> None:
         """Let a daemon.json be there, and Docker run with it."""
-        self.does("rm -rf /etc/docker && mkdir /etc/docker && rm -rf /root/kept; systemctl reset-failed docker")
-        if text is not None:
-            plain = text if isinstance(text, str) else json.dumps(text)
+        self.does("rm -rf /etc/docker && mkdir /etc/docker && rm -rf /root/kept")
+        plain = json.dumps(text) if isinstance(text, dict) else text
+        if plain is not None:
             desk.put(self.container, FILE, plain.encode())
-        self.does("systemctl restart docker")
+        if self._runs_with != (plain, self.pid()):
+            self.does("systemctl reset-failed docker; systemctl restart docker")
+            self._runs_with = (plain, self.pid())
 
     def text(self) -> str:
         return self.does(f"cat {FILE} 2>/dev/null || true")
@@ -84,6 +88,8 @@ class Machine:
         desk.put(self.container, "/root/arguments", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
         command = f"PYTHONPATH=/srv python3 /srv/{MODULE} < /root/arguments || true"
         result: dict[str, Any] = json.loads(self.does(command))
+        if result.get("applied") in ("reload", "restart") or result.get("rolled_back"):
+            self._runs_with = None
         return result
 
 
