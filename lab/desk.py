@@ -37,6 +37,7 @@ def create(
     with_docker: bool = False,
     cached: bool = True,
     network: str | None = None,
+    packages: str = "",
     say: Callable[[str], None],
 ) -> Container:
     """Make and start a desk, or return the one of that name.
@@ -47,6 +48,7 @@ def create(
     :param with_docker: whether the distribution's Docker Engine is in the root already; bare otherwise.
     :param cached: whether the desk shares the lab's cache of downloads and images, and so has a fast cold start.
     :param network: the only network that the desk is in, Docker's own when not given.
+    :param packages: what its root has besides, separated by blanks.
     :param say: called with a line before anything that takes long.
     """
     client = docker.from_env()
@@ -54,7 +56,8 @@ def create(
         return client.containers.get(name)
     except NotFound:
         pass
-    tag = roots.image(system, roots.DESK + (roots.DOCKER[system] if with_docker else ""), say)
+    own = roots.DESK + (roots.DOCKER[system] if with_docker else "")
+    tag = roots.image(system, ",".join([own, *packages.split()]), say)
     say(f"starting the desk {name}")
     volumes = {f"{name}-docker": {"bind": "/var/lib/docker", "mode": "rw"}}
     volumes["/sys/fs/cgroup"] = {"bind": "/sys/fs/cgroup", "mode": "rw"}
@@ -85,6 +88,9 @@ def create(
     if PIP_CONF.exists():
         put(container, "/etc/pip.conf", PIP_CONF.read_bytes())
     container.start()
+    if network:
+        # Nobody there knows a name outside, and that is said at once; Docker's name server would be silent for 20 s.
+        run(container, "echo nameserver 127.0.0.1 > /etc/resolv.conf")
     if systemd:
         run(container, BOOTED)
     # Only now: while systemd boots, it empties /tmp under everybody's hands.

@@ -7,8 +7,9 @@ told to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import docker
 from cryptography.hazmat.primitives import serialization
@@ -16,7 +17,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
 
-from lab import authority, desk, models, registry, roots
+from lab import authority, cache, desk, models, registry, roots
 
 NAME = "llmdesk-lab-proxy"
 NETWORK = "llmdesk-lab-inside"
@@ -52,6 +53,14 @@ START = f"""{PEOPLE}
 chown -R proxy: /var/spool/squid
 exec squid -N -f /squid.conf
 """
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait until nobody else on this machine has the proxy, and the registries behind it."""
+    with (cache.folder("lab") / "proxy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def up(password: str, say: Callable[[str], None]) -> Container:

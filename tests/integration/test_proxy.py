@@ -7,32 +7,27 @@ network.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
 import platform
 import re
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import yaml
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import Build, cpu_flags, desk_cpu_flags
 from cryptography.hazmat.primitives.serialization import Encoding
 from docker.models.containers import Container
 
-from lab import authority, cache, desk, models, proxy, registry
-from lab.engine import REPOSITORY
+from lab import authority, desk, models, proxy, registry
 from lab.image import RECIPE
 from tests.integration.rig import THERE, TINY
+from tests.machine import Machine, Ran, through
 
 LAB = authority.authority()[0].public_bytes(Encoding.PEM).decode()
 PASSWORD = "Sesame@home/1:" + "x" * 8
@@ -53,68 +48,9 @@ Say = Callable[[str], None]
 MakeDesk = Callable[..., Container]
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How a play ended, and what it said, on one line."""
-
-    rc: int
-    text: str
-
-    @property
-    def executions(self) -> int:
-        """How many modules the desk has executed; told by ``-vvv`` alone."""
-        return len(re.findall(r"EXEC .*?python3", self.text))
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A desk, and a person who runs roles on it."""
-
-    container: Container
-    folder: Path
-
-    def plays(self, tasks: list[dict[str, Any]], verbosity: int = 0, check: bool = False, **variables: Any) -> Ran:
-        """Run tasks; the variables stand in a file, as an inventory's do."""
-        play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
-        (self.folder / "play.yml").write_text(yaml.safe_dump(play))
-        own = {
-            "ansible_connection": "community.docker.docker",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            **variables,
-        }
-        (self.folder / "vars.json").write_text(json.dumps(own))
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", f"{self.container.name},"]
-        command += [str(self.folder / "play.yml"), "-e", f"@{self.folder}/vars.json"]
-        command += ["-" + "v" * verbosity] * bool(verbosity) + ["--check"] * check
-        done = subprocess.run(
-            command,
-            cwd=REPOSITORY,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "10000"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        return Ran(done.returncode, " ".join((done.stdout + done.stderr).split()))
-
-    def runs_roles(self, *roles: str, **options: Any) -> Ran:
-        """Run roles in order."""
-        tasks = [{"ansible.builtin.import_role": {"name": f"llmdesk.workstation.{role}"}} for role in roles]
-        return self.plays(tasks, **options)
-
-    def types(self, command: str) -> str:
-        """Return what a command says, whether it fails or not."""
-        return bytes(self.container.exec_run(["sh", "-c", command]).output).decode(errors="replace")  # type: ignore[arg-type]
-
-    @property
-    def changed(self) -> str:
-        """What a run that changes nothing must leave alike."""
-        return self.types("find /etc /usr/local/share/ca-certificates -type f -newer /begun | sort")
-
-
-def through(port: int, password: str = "") -> dict[str, Any]:
-    """Return ``desk_proxy`` for a port of the lab's proxy."""
-    opened = f"{proxy.USER}:{quote(password, safe='')}@" if password else ""
-    return {"http": f"http://{opened}{proxy.address()}:{port}"}
+def changed(machine: Machine) -> str:
+    """Return what a run that changes nothing must leave alike."""
+    return machine.types("find /etc /usr/local/share/ca-certificates -type f -newer /begun | sort")
 
 
 def tiny_image(name: str, content: str) -> str:
@@ -142,8 +78,7 @@ def digests(docker_engine: None, say: Say) -> Iterator[dict[str, str]]:
     """One name in two registries, with something else in each; a registry of models; the proxy that leads to them."""
     with ExitStack() as stack:
         # Two runs on one machine take turns, or each would take the other's desks away.
-        lock = stack.enter_context((cache.folder("lab") / "proxy.lock").open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        stack.enter_context(proxy.turn())
         # Registries of its own, for which nobody has to wait.
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         names = {models: "llmdesk-test-egress-models", registry: "llmdesk-test-egress-registry"}
@@ -230,7 +165,12 @@ def cpu() -> list[str]:
 
 
 def test_without_a_proxy_it_is_said_what_to_set(old: Machine) -> None:
-    ran = old.runs_roles("open_webui", open_webui_image_sources=[{"registry": THE_TINY}])
+    # A name server may be silent for longer than any time-out; Docker's own is, where nothing leads out.
+    old.types("cp --preserve /etc/resolv.conf /quick; echo nameserver 127.0.0.11 > /etc/resolv.conf")
+    try:
+        ran = old.runs_roles("open_webui", open_webui_image_sources=[{"registry": THE_TINY}])
+    finally:
+        old.types("cat /quick > /etc/resolv.conf; touch --reference=/quick /etc/resolv.conf")
     assert ran.rc != 0
     assert re.search(rf"No source has the image\. {THE_TINY}: {registry.HOST} (cannot be|did not)", ran.text)
     assert "set desk_proxy where a proxy is the way out" in ran.text
@@ -246,7 +186,7 @@ def test_a_proxy_that_answers_407_is_one_sentence(old: Machine, password: str, w
     assert ran.rc != 0
     assert f"The proxy {proxy.address()}:{proxy.GUARDED} {words}" in ran.text
     assert not password or quote(password, safe="") not in ran.text
-    assert old.changed == ""
+    assert changed(old) == ""
 
 
 def test_a_file_that_is_no_certificate_is_refused_before_anything_is_changed(old: Machine, tmp_path: Path) -> None:
@@ -256,14 +196,14 @@ def test_a_file_that_is_no_certificate_is_refused_before_anything_is_changed(old
         ran = old.runs_roles(*roles, **wanted)
         assert ran.rc != 0
         assert f"desk_ca_certificates: {tmp_path}/portal.pem is no certificate" in ran.text
-        assert old.changed == ""
+        assert changed(old) == ""
 
 
 def test_check_mode_changes_nothing(old: Machine) -> None:
     ran = old.runs_roles("docker", check=True, desk_proxy=through(proxy.GUARDED, PASSWORD))
     assert ran.rc == 0, ran.text
     assert "changed=1" in ran.text, ran.text
-    assert old.changed == ""
+    assert changed(old) == ""
 
 
 # --- A proxy with a password, Docker without a key of its own -------------------------------------------------------
