@@ -104,12 +104,12 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(make_desk: Callable[..., Container]) -> Machine:
-    made = Machine(make_desk(NAME, "debian-13", cached=False))
-    made.does(f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {TOOLS} > /dev/null 2>&1")
+    made = Machine(make_desk(NAME, "debian-13", cached=False, packages=TOOLS))
     key = made.does(KEY)
     for name, epoch, version in RPMS:
-        desk.put(made.container, "/srv/spec", RPM.format(name=name, epoch=epoch, version=version).encode())
-        made.does("rpmbuild -bb --define '_topdir /srv/build' /srv/spec > /dev/null 2>&1")
+        spec = RPM.format(name=name, epoch=epoch, version=version).encode()
+        desk.put(made.container, f"/srv/specs/{name}-{version}.spec", spec)
+    made.does("rpmbuild -bb --define '_topdir /srv/build' /srv/specs/*.spec > /dev/null 2>&1")
     made.does(f"{SIGN} /srv/build/RPMS/noarch/*.rpm > /dev/null 2>&1")
     for folder, names in (
         ("centos/9", "docker-ce-* containerd.io-* "),
