@@ -371,14 +371,21 @@ def test_a_pc_that_loses_its_power_at_every_step_ends_as_one_that_does_not(room:
     assert failures(room.run(wsl_reboot=True)) == {}
     is_a_desk(room.state("whole"))
     operations, end = room.state("whole")["operations"], lasting(room.state("whole"))
+    # Of what else is broken off in its middle, nothing is left: that is a cut after the operation before it.
+    cuts = {
+        f"cut{number}": operation
+        for number, operation in enumerate(operations, start=1)
+        if not half or operation.startswith(("write ", "register "))
+    }
+    assert len(cuts) > 2
     room.hosts = {}
-    for number in range(1, len(operations) + 1):
-        room.add(f"cut{number}", beginning(), **WANTED)
-        machine.cut(room.file(f"cut{number}"), after=number, half=half)
+    for name in cuts:
+        room.add(name, beginning(), **WANTED)
+        machine.cut(room.file(name), after=int(name.removeprefix("cut")), half=half)
     why = failures(room.run(wsl_reboot=True))
     assert set(why) == set(room.hosts), "each of them lost its power"
     for name in room.hosts:
         machine.switch_on(room.file(name))
     assert failures(room.run(wsl_reboot=True)) == {}
-    for number, operation in enumerate(operations, start=1):
-        assert lasting(room.state(f"cut{number}")) == end, f"cut {number}: {operation}"
+    for name, operation in cuts.items():
+        assert lasting(room.state(name)) == end, f"{name}: {operation}"
