@@ -64,7 +64,7 @@ class Launch:
     warning: bytes = b""
 
     def run(self, stdin: int | None, stdout: int | None, stderr: int | None) -> Printed:
-        """Run it, with what subprocess takes for streams; the PC is not held meanwhile."""
+        """Run it, with what subprocess takes for streams."""
         if docker("container", "inspect", "--format", "{{.State.Running}}", self.container) != "true":
             docker("start", self.container)
             docker("exec", self.container, "sh", "-c", BOOTED)
@@ -75,10 +75,12 @@ class Launch:
         if stderr is None:
             sys.stderr.buffer.write(self.warning)
             sys.stderr.buffer.flush()
+        # A program begins in the folder of Windows that wsl.exe was called in, and not in its home (Microsoft).
+        folder = self.folder or "/"
         known = {"HOME": home, "USER": self.user, "SHELL": shell, "WSL_DISTRO_NAME": "lab"}
         finished = subprocess.run(
             [
-                *("docker", "exec", "-i", "--user", self.user, "--workdir", self.folder or home),
+                *("docker", "exec", "-i", "--user", self.user, "--workdir", folder),
                 *(word for name, value in known.items() for word in ("--env", f"{name}={value}")),
                 self.container,
                 *(self.command if isinstance(self.command, list) else [shell, "-c", self.command]),
