@@ -4,6 +4,7 @@ There is no Windows here and no PowerShell. What stands in for them is thin, and
 
 - :mod:`lab.windows.machine`: the PC, with its power switch.
 - :mod:`lab.windows.wsl`: ``wsl.exe``.
+- :mod:`lab.windows.docker_desktop`: Docker Desktop.
 - :mod:`lab.windows.modules`: what the modules of ansible.windows and community.windows do to the PC.
 - :mod:`lab.windows.collections`: those two collections, with the options of the real modules.
 - :mod:`lab.windows.scenarios`: PCs to begin with.

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ VM_PLATFORM = "VirtualMachinePlatform"
 
 class Unreachable(Exception):
     """The PC is switched off, or has just been."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a PowerShell script leaves in ``$Ansible``."""
+
+    result: Any = field(default_factory=dict)
+    changed: bool = False
+    failed: str = ""
 
 
 class Machine:
@@ -70,7 +80,7 @@ class Machine:
         # Docker Desktop starts with a login and not with Windows (Docker).
         state["console_user"] = state["logs_on"]
         if state["docker_desktop"]:
-            state["docker_desktop"]["running"] = False
+            state["docker_desktop"].update(running=False, remembers=None)
         for task in state["tasks"].values():
             task["running"] = False
             # A task at the start of Windows runs without a session, one at a login when its person comes (Microsoft).

@@ -362,7 +362,7 @@ def _command(machine: Machine, arguments: Arguments, environment: dict[str, str]
         )
         if program is None or (":" in path and not machine.find(path) and "system32" not in path.casefold()):
             raise Failed(f"Failed to run: '{line}': {MISSING}", **{**result, "rc": 2})
-        rc, said = program(machine, wsl.to_argv(rest))
+        rc, said = program(machine, wsl.to_argv(rest), machine.read(path) or "")
         printed = wsl.Printed(rc, said.encode())
     encoding = arguments["output_encoding_override"] or "utf-8"
     encoding = {"unicode": "utf-16-le", "utf-16": "utf-16-le"}.get(encoding.lower(), encoding)

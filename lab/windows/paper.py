@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab.windows import docker_desktop
 from lab.windows.machine import Machine
 from lab.windows.wsl import Printed
 
@@ -21,6 +22,16 @@ def run(machine: Machine, distribution: dict[str, Any], user: str, command: list
             if path not in files:
                 return Printed(1, b"", f"cat: {path}: No such file or directory\n".encode())
             return Printed(0, files[path].encode())
+        case ["dpkg-query", "--search", *paths]:
+            # A program's text here is the package that it came with.
+            found = "".join(f"{files[path]}: {path}\n" for path in paths if path in files)
+            return Printed(int(not all(path in files for path in paths)), found.encode())
+        case ["apt-get", "remove", "--yes", *packages]:
+            left = {path: text for path, text in files.items() if text not in packages}
+            machine.change(f"remove {' '.join(packages)}", lambda: distribution.update(files=left))
+            return Printed(0)
+        case ["docker", "version"]:
+            return Printed(0 if "/usr/bin/dockerd" in files or docker_desktop.serves(machine, distribution) else 1)
         case ["test" | "/usr/bin/test", "-e" | "-x" | "-f", path]:
             return Printed(0 if path in files else 1)
         case ["id" | "/usr/bin/id", "-u", name]:

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from lab.windows.machine import MSI_FOLDER, SYSTEM, VM_PLATFORM, new_distribution
+from lab.windows import docker_desktop
+from lab.windows.machine import MSI_FOLDER, SYSTEM, VM_PLATFORM, Machine, new_distribution
 
 State = dict[str, Any]
 
@@ -17,6 +18,7 @@ ANN = "PC1\\ann"
 BOB = "PC1\\bob"
 NEWEST = "2.6.3.0"
 OLD = "1.2.5.0"
+DESKTOP = "4.50.0"
 MSI_URL = "https://downloads.lab.test/wsl.2.6.3.0.x64.msi"
 UBUNTU = "Ubuntu-24.04"
 DEBIAN_FRESH: State = {
@@ -91,6 +93,7 @@ def fresh_pc() -> State:
             "owners": {"22": "sshd", "135": "svchost", "445": "System"},
         },
         "ssh_default_shell": None,
+        "winget": f"{docker_desktop.KIND} {DESKTOP}",  # the installer that it downloads
         "docker_desktop": None,
         "gpus": [{"name": "NVIDIA GeForce RTX 4070", "driver": "32.0.15.6094", "memory": 12 * GIB}],
         "unknown": [],  # what the facts could not be had of
@@ -268,6 +271,44 @@ def ports_taken() -> State:
     return state
 
 
+def desktop_stopped() -> State:
+    """Docker Desktop is installed and does not run."""
+    state = with_distribution()
+    state["docker_desktop"] = {
+        "version": DESKTOP,
+        "location": docker_desktop.FOLDER,
+        "running": False,
+        "remembers": None,
+    }
+    state["files"][docker_desktop.FOLDER] = None
+    state["files"][f"{docker_desktop.FOLDER}\\Docker Desktop.exe"] = f"{docker_desktop.KIND} {DESKTOP}"
+    return state
+
+
+def desktop_running() -> State:
+    """Docker Desktop runs as it comes, integrated with the default distro."""
+    state = desktop_stopped()
+    docker_desktop.start(Machine(state))
+    state["operations"].clear()
+    return state
+
+
+def desktop_half() -> State:
+    """The installation of Docker Desktop was broken off."""
+    state = with_distribution()
+    state["docker_desktop"] = {"version": None, "location": docker_desktop.FOLDER, "running": False, "remembers": None}
+    state["files"][f"{docker_desktop.FOLDER}\\resources"] = None
+    return state
+
+
+def engine_in_the_distro() -> State:
+    """The distribution's own Docker Engine is in the distro."""
+    state = with_distribution()
+    files = state["wsl"]["distributions"][ANN][0]["files"]
+    files.update({"/usr/bin/dockerd": "docker.io", "/usr/bin/docker": "docker-cli"})
+    return state
+
+
 def windows_10() -> State:
     """The Windows before."""
     state = fresh_pc()
@@ -369,6 +410,10 @@ SCENARIOS: dict[str, Callable[[], State]] = {
         wslconfig_of_a_person,
         public_network,
         ports_taken,
+        desktop_stopped,
+        desktop_running,
+        desktop_half,
+        engine_in_the_distro,
         windows_10,
         server,
         old_home,

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from lab.windows.machine import MSI_FOLDER, Machine
+from lab.windows import docker_desktop
+from lab.windows.machine import MSI_FOLDER, Answer, Machine
 from lab.windows.texts import text
 
 ROLES = Path(__file__).resolve().parents[2] / "collections/ansible_collections/llmdesk/workstation/roles"
-DESKTOP_FOLDER = "C:\\Program Files\\Docker\\Docker"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a script leaves in ``$Ansible``."""
-
-    result: Any = field(default_factory=dict)
-    changed: bool = False
-    failed: str = ""
 
 
 @cache
@@ -87,6 +77,8 @@ def windows_lan(machine: Machine, given: dict[str, Any]) -> Answer:
 
 
 SCRIPTS: dict[str, Callable[[Machine, dict[str, Any]], Answer]] = {
+    "run_in_session.ps1": docker_desktop.run_in_session,
+    "stop_docker_desktop.ps1": docker_desktop.stop_docker_desktop,
     "windows_facts.ps1": windows_facts,
     "windows_lan.ps1": windows_lan,
     "write_file.ps1": write_file,
@@ -129,7 +121,7 @@ def install(machine: Machine, kind: str, version: str, wanted: str, arguments: l
 # --- Programs that win_command starts, by pattern ---------------------------------------------------------------------
 
 
-def schtasks(machine: Machine, arguments: list[str]) -> tuple[int, str]:
+def schtasks(machine: Machine, arguments: list[str], file: str) -> tuple[int, str]:
     """``schtasks.exe /Run /TN NAME``: it says that it has begun, whatever becomes of it."""
     words = [each.casefold() for each in arguments]
     name = arguments[words.index("/tn") + 1] if "/tn" in words else ""
@@ -140,6 +132,7 @@ def schtasks(machine: Machine, arguments: list[str]) -> tuple[int, str]:
     return 0, text("done", machine.state["language"])
 
 
-PROGRAMS: dict[str, Callable[[Machine, list[str]], tuple[int, str]]] = {
+PROGRAMS: dict[str, Callable[[Machine, list[str], str], tuple[int, str]]] = {
     "*schtasks.exe": schtasks,
+    "*docker desktop installer*.exe": docker_desktop.installer,
 }
