@@ -142,7 +142,17 @@ def desk(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("address", str(report.get("address") or "unknown")), ("account", _account(report.get("account") or {}))]
     rows += [("model", _model(report.get("model") or {})), *_proof(report.get("proof"))]
     rows += [("broken", _link(link)) for link in report.get("links") or [] if not link.get("ok")]
+    rows += [("windows", str(missing)) for missing in (report.get("windows") or {}).get("missing", [])]
     return rows + [("warning", str(warning)) for warning in report.get("warnings") or []]
+
+
+def paste(report: dict[str, Any] | None) -> list[str]:
+    """Return the lines that a person has to paste into PowerShell in Windows, as they are; none where nothing is to do.
+
+    :param report: a desk's report, None where it has none.
+    """
+    windows = (report or {}).get("windows")
+    return ["", "To paste into Windows:", "", *windows["block"].splitlines()] if windows else []
 
 
 def _account(account: dict[str, Any]) -> str:

@@ -181,7 +181,16 @@ def test_a_distribution_in_wsl(machine: Machine, booted: bool, manager: str) -> 
         machine.has("/run/systemd/system/.keep")
     desk = machine.look()
     assert desk["system"]["virtualisation"] == "wsl"
-    assert desk["wsl"] == {"version": 2, "systemd": booted, "docker_desktop": True, "linux_driver": []}
+    assert desk["wsl"] == {
+        "version": 2,
+        "systemd": booted,
+        "docker_desktop": True,
+        "linux_driver": [],
+        "distribution": None,
+        "profile": None,
+        "wslconfig": None,
+        "kept_awake": False,
+    }
     assert desk["service_manager"] == manager
     assert desk["distro"] == {"conf": None, "people": [], "systemd": False}
 
@@ -191,6 +200,21 @@ def test_what_a_distribution_brings_along_for_its_first_boot(machine: Machine) -
     machine.has("/etc/passwd", "root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\n")
     machine.has("/usr/lib/systemd/systemd")
     assert machine.look()["distro"] == {"conf": "[boot]\nsystemd=true\n", "people": ["anna"], "systemd": True}
+
+
+def test_windows_is_looked_at_from_inside(machine: Machine) -> None:
+    machine.is_a("wsl", "systemd")
+    machine.kernel = WSL_KERNEL
+    # Ansible runs the module by sudo, which drops what WSL has told the person's shell.
+    machine.has("/proc/self/status", "Name:\tpython3\nPPid:\t30\n")
+    machine.has("/proc/self/environ", "HOME=/root\0")
+    machine.has("/proc/30/status", "Name:\tsudo\nPPid:\t20\n")
+    machine.has("/proc/20/environ", "WSL_DISTRO_NAME=Debian\0PATH=/bin:/mnt/c/Users/a b/AppData/Local/x\0")
+    machine.has("/proc/40/cmdline", "sleep\0infinity\0")
+    machine.has("/mnt/c/Users/a b/.wslconfig", "[wsl2]\n")
+    wsl = machine.look()["wsl"]
+    assert (wsl["distribution"], wsl["profile"]) == ("Debian", "/mnt/c/Users/a b")
+    assert (wsl["wslconfig"], wsl["kept_awake"]) == ("[wsl2]\n", True)
 
 
 @pytest.mark.parametrize("mark", ["/.dockerenv", "/run/.containerenv"])

@@ -307,7 +307,9 @@ TOLD = {"revision": "r1", "way": "daemon_json"}
         (desk(SET, told={"revision": "r1", "way": "drop_in"}), True),
         # Somebody has taken it away.
         (desk(SET, told=TOLD, docker={"state": "running", "version": "26.1", "proxy": {"https": ""}}), True),
-        (desk(SET, wsl={"docker_desktop": True}), False),
+        # Docker Desktop has settings of its own; one that only serves other distributions is of no concern here.
+        (desk(SET, docker={"state": "running", "version": "28", "edition": "desktop", "proxy": {"https": ""}}), False),
+        (desk(SET, wsl={"docker_desktop": True}), True),
         (desk(SET, docker={"state": "absent", "version": None, "proxy": {"https": ""}}), False),
     ],
 )

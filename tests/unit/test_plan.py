@@ -265,6 +265,7 @@ def test_docker_desktop_that_runs_alone_is_a_good_docker() -> None:
     assert preflight(facts, PORTS) == []
     assert docker_plan(facts, {})["act"] is False
     assert '{"live-restore": true}' in docker_plan(facts, {"live_restore": True})["refused"]
+    assert "an Engine beside it would get in its way" in docker_plan(facts, {"version": "27"})["refused"]
 
 
 def test_podman_may_make_way() -> None:
@@ -275,6 +276,12 @@ def test_nothing_is_installed_where_that_was_not_wanted() -> None:
     plan = docker_plan(desk(docker=docker(state="absent", client=False)), {"edition": "present"})
     assert plan["refused"] == "There is no Docker Engine, and docker_edition=present installs none."
     assert docker_plan(desk(docker=docker(state="stopped")), {"edition": "present"})["refused"] == ""
+
+
+def test_a_docker_desktop_that_does_not_serve_this_distribution_is_named() -> None:
+    facts = desk(docker=docker(state="absent", client=False), wsl={"version": 2, "docker_desktop": True})
+    assert "does not serve this distro" in docker_plan(facts, {"edition": "present"})["refused"]
+    assert docker_plan(facts, {})["refused"] == "", "it may serve another one"
 
 
 CARD = {"state": "ok", "reason": "RTX A6000, driver 570"}

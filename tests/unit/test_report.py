@@ -37,6 +37,7 @@ def test_a_desk_that_is_right() -> None:
     assert desk_report(desk(), {}, "admin@localhost", gpu) == {
         "address": "http://127.0.0.1:3000",
         "windows_host": None,
+        "windows": None,
         "account": {
             "email": "admin@localhost",
             "state": "managed",
@@ -186,3 +187,14 @@ def test_a_proxy_that_only_the_shell_has_is_a_warning(monkeypatch: pytest.Monkey
     assert warning.startswith("Your shell has HTTPS_PROXY, and desk_proxy is not set")
     assert "Sesame" not in warning
     assert shown(desk(system={"hostname": "another machine"}))["warnings"] == []
+
+
+def test_a_desk_in_wsl_says_what_windows_lacks_unless_a_run_reaches_windows() -> None:
+    wsl = {"version": 2, "distribution": "Debian", "profile": None, "wslconfig": None, "kept_awake": False}
+    alone = desk_report(desk(wsl={**wsl, "linux_driver": []}, gpus=[]), {}, "admin@localhost")
+    assert "keep-alive-Debian" in alone["windows"]["block"]
+    assert len(alone["windows"]["missing"]) == 2
+    half = desk_report(
+        desk(wsl={**wsl, "linux_driver": []}, gpus=[]), {}, "admin@localhost", None, {"host": "pc1", "gpus": []}
+    )
+    assert half["windows"] is None

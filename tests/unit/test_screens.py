@@ -377,3 +377,24 @@ def test_the_screen_fits_the_output(
 def test_a_pipe_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
     assert isinstance(screen.choose(False, False), PlainScreen)
+
+
+# --- A desk in WSL, whose Windows no run reaches ----------------------------------------------------------------------
+
+LONG = f"$line = 'longer than the screen, and {12 * 'not broken '}'"
+BY_HAND = {"missing": ["Nothing keeps it running."], "block": f"# PowerShell\n{LONG}"}
+
+
+@pytest.mark.parametrize("moving", [False, True], ids=["plain", "live"])
+def test_what_has_to_be_pasted_into_windows_can_be_copied_as_it_is(moving: bool) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=60, height=40, highlight=False, color_system=None)
+    on = LiveScreen(False, console) if moving else PlainScreen(stream, False)
+    on.begin(PLAY)
+    report = {"address": "http://127.0.0.1:3000", "windows": BY_HAND}
+    on.show(TaskEnded(0.0, "verify", "Report the desk", "localhost", "ok", report=report))
+    on.end(Outcome(0, 12.34, Path("/state/runs/1")))
+    said = stream.getvalue()
+    assert "Nothing keeps it running." in said
+    assert f"\n{BY_HAND['block']}\n" in said
+    assert words.paste({"windows": None}) == words.paste(None) == []

@@ -176,7 +176,14 @@ def test_what_is_wrong_with_a_pc_of_the_lab(scenario: str, name: str, words: str
 # --- The distro's own report ----------------------------------------------------------------------------------------
 
 IN_WSL = {
-    "wsl": {"version": 2, "linux_driver": []},
+    "wsl": {
+        "version": 2,
+        "linux_driver": [],
+        "distribution": None,
+        "profile": None,
+        "wslconfig": None,
+        "kept_awake": True,
+    },
     "gpu": {"state": "ok"},
     "gpu_nodes": {"dxg": True},
     "gpus": [{"vendor": "nvidia", "name": "NVIDIA GeForce RTX 4070 Ti", "driver": "560.94"}],

@@ -64,6 +64,10 @@ class LiveScreen:
             self._console.print(panel(found[0], rc=outcome.rc))
         elif found:
             self._console.print(room(found))
+        for desk in found:
+            # Without a frame and without breaks: people copy it.
+            for line in words.paste(desk.report):
+                self._say(line)
         for event in self.story.failures():
             style = "yellow" if event.waits_for_reboot else "red"
             self._console.print(Text("\n".join(words.failure(event, half_of(found, event.host))), style=style))

@@ -56,6 +56,8 @@ class PlainScreen:
                 self._write(f"{desk.name}:")
             for name, text in words.whole(desk):
                 self._write(f"  {name:<8} {text}")
+            for line in words.paste(desk.report):
+                self._write(line)
         for event in self.story.failures():
             self._write("")
             for line in words.failure(event, half_of(found, event.host)):

@@ -545,7 +545,8 @@ def docker_proxy_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str,
         "before": before,
         "proxies": daemon_proxies(network["proxy"]) if way == "daemon_json" else {},
     }
-    if (desk.get("wsl") or {}).get("docker_desktop"):
+    # It may run on this PC and serve other distributions than this one.
+    if desk["docker"].get("edition") == "desktop" or desk["docker"].get("desktop_client"):
         return dict(plan, act=False, reason="Docker Desktop has settings of its own for a proxy")
     if desk["docker"]["state"] != "running":
         return dict(plan, act=False, reason=f"Docker is {desk['docker']['state']}")

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, docker_settings
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, docker_settings, wsl_inside
 from ansible_collections.llmdesk.workstation.plugins.module_utils.gpu_plan import gpu_plan
 
 GIB = 1024**3
@@ -32,7 +32,7 @@ def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
     :param wanted: ``port``, ``ollama_port``, and ``remove_conflicting``, whether what conflicts with Docker may go.
     """
-    errors = _strangers(desk, wanted)
+    errors = [*filter(None, [wsl_inside.refusal(desk)]), *_strangers(desk, wanted)]
     for port, option, variable in (
         (wanted["port"], "--port", "desk_port"),
         (wanted["ollama_port"], "", "desk_ollama_port"),
@@ -137,6 +137,16 @@ def _refusals(desk: dict[str, Any], wanted: dict[str, Any], plan: dict[str, Any]
     refused = [docker_settings.refusal(wanted, docker["version"])]
     if plan["do"] == "install" and wanted.get("edition") == "present":
         refused.append(f"{plan['reason'][0].upper()}{plan['reason'][1:]}, and docker_edition=present installs none.")
+        if (desk.get("wsl") or {}).get("docker_desktop"):
+            refused.append(
+                "Docker Desktop runs on this PC and does not serve this distro: switch its integration on (Settings, "
+                "Resources, WSL integration)."
+            )
+    if plan["do"] == "install" and docker["state"] == "running" and docker.get("edition") == "desktop":
+        refused.append(
+            f"Docker is Docker Desktop's here, and an Engine beside it would get in its way ({plan['reason']}). Docker "
+            "Desktop updates itself: leave docker_version and docker_edition away."
+        )
     if plan["configure"] and docker.get("edition") == "desktop":
         refused.append(
             "Docker is Docker Desktop's here. Set the same in its window under Docker Engine, and leave the variables "

@@ -66,6 +66,15 @@ def virtualisation(kernel: str, container: bool, cpu_flags: list[str]) -> str:
     return "vm" if "hypervisor" in cpu_flags else "none"
 
 
+def parent(status: str) -> str:
+    """Return the number of a process's parent.
+
+    :param status: the process's ``/proc/PID/status``; empty for one that is gone, which has none.
+    """
+    found = re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
 def service_manager(first_process: str, systemd_booted: bool, init_scripts: bool) -> str:
     """Return ``systemd``, ``sysvinit`` or ``none``: what may be asked to start a daemon here.
 

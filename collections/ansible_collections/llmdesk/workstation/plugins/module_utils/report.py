@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_gpu import both_sides
+from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_inside import by_hand
 
 
 def desk_report(
@@ -22,14 +23,16 @@ def desk_report(
     :param email: the address the administrator signs in with.
     :param gpu: which way the container takes to a GPU, as ``gpu_plan`` decides it.
     :param windows: of a distro that was reached through Windows, that ``host``, and the ``gpus`` that it has.
-    :returns: ``address``, ``windows_host``, ``account``, ``image``, ``gpu`` (``path`` and ``reason``; None where it was
-        not decided), ``model``, ``proof`` (None where there is none; ``fresh`` says if it is of this run), ``links``
-        and ``warnings``. Nothing in it is secret.
+    :returns: ``address``, ``windows_host``, ``windows`` (what a person has to do in Windows, as
+        :func:`wsl_inside.by_hand` has it; None where a run reaches Windows itself), ``account``, ``image``, ``gpu``
+        (``path`` and ``reason``; None where it was not decided), ``model``, ``proof`` (None where there is none;
+        ``fresh`` says if it is of this run), ``links`` and ``warnings``. Nothing in it is secret.
     """
     record, windows = desk["record"], windows or {}
     proof = chat.get("proof") or record["proof"]
     return {
         "windows_host": windows.get("host"),
+        "windows": None if windows.get("host") else by_hand(desk),
         "address": desk["page"]["url"],
         "account": {
             "email": email,

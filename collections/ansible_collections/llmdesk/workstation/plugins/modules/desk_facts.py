@@ -106,7 +106,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, network, probe
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, network, probe, wsl_inside
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_exec import run
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerDenied,
@@ -165,7 +165,7 @@ class Desk:
                 hostname=platform.node(),
                 virtualisation=virtualisation,
             ),
-            "wsl": self._wsl(manager) if virtualisation == "wsl" else None,
+            "wsl": self._wsl(manager, kernel) if virtualisation == "wsl" else None,
             "distro": self._distro(),
             "service_manager": manager,
             "python": {
@@ -482,12 +482,16 @@ class Desk:
         return found
 
     @staticmethod
-    def _wsl(manager: str) -> dict[str, Any]:
+    def _wsl(manager: str, kernel: str) -> dict[str, Any]:
+        told = told_by_wsl()
         return {
-            "version": 2,
+            "version": wsl_inside.version(kernel),
             "systemd": manager == "systemd",
             "docker_desktop": os.path.exists("/mnt/wsl/docker-desktop"),
             "linux_driver": linux_driver(),
+            **told,
+            "wslconfig": read(told["profile"] + "/.wslconfig") if told["profile"] else None,
+            "kept_awake": wsl_inside.sleeps_on([read(path) or "" for path in glob.glob("/proc/[0-9]*/cmdline")]),
         }
 
     @staticmethod
@@ -577,6 +581,17 @@ def linux_driver() -> list[str]:
     """Return what lies here of a Linux driver of NVIDIA's, but for links to what WSL brings itself."""
     found = [path for pattern in probe.LINUX_DRIVER for path in sorted(glob.glob(pattern))]
     return [path for path in found if not link(path).startswith(probe.WSL_MOUNTED)]
+
+
+def told_by_wsl() -> dict[str, str | None]:
+    """Return what WSL told the first process of ours that still has it: sudo and Ansible drop it."""
+    process = "self"
+    while process not in ("", "0"):
+        told = wsl_inside.inherited(read(f"/proc/{process}/environ") or "")
+        if told["distribution"]:
+            return told
+        process = probe.parent(read(f"/proc/{process}/status") or "")
+    return wsl_inside.inherited("")
 
 
 def cdi_specifications() -> list[str]:
