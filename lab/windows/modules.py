@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.windows import scripts, wsl
-from lab.windows.machine import MSI_FOLDER, SYSTEM, Machine
+from lab.windows.machine import SYSTEM, Machine
 
 Arguments = dict[str, Any]
 Result = dict[str, Any]
@@ -405,4 +405,3 @@ MODULES: dict[str, Callable[[Machine, Arguments], Result]] = {
     "win_stat": win_stat,
     "win_wait_for": win_wait_for,
 }
-__all__ = ["MODULES", "MSI_FOLDER", "Failed", "run"]
