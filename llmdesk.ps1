@@ -306,8 +306,8 @@ function Start-Desk {
     if ($way) {
         # For the launcher and apt, and, kept, for the desk.
         $up = @('env', "http_proxy=$way", "https_proxy=$way") + $up
-        $file = 'inventory/group_vars/desks.yml'
-        $keep = "test -e $file || { mkdir -p inventory/group_vars && echo 'desk_proxy: {http: $way}' > $file; }"
+        $file = 'inventory/group_vars/desks/main.yml'
+        $keep = "test -e $file || { mkdir -p inventory/group_vars/desks && echo 'desk_proxy: {http: $way}' > $file; }"
         Write-Step -Text "going through $way, which stands in /opt/llmdesk/$file"
         Invoke-Program -Path $State.Wsl -ArgumentList ($inside + '/opt/llmdesk', '--exec', 'sh', '-c', $keep)
     }
