@@ -140,7 +140,11 @@ def _card(card: dict[str, Any]) -> str:
 def desk(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a desk's report as rows of a name and a sentence."""
     rows = [("address", str(report.get("address") or "unknown")), ("account", _account(report.get("account") or {}))]
-    rows += [("model", _model(report.get("model") or {})), *_proof(report.get("proof"))]
+    rows.append(("model", _model(report.get("model") or {})))
+    way = report.get("gpu") or {"path": "cpu"}
+    if way["path"] != "cpu":
+        rows.append(("gpu", f"{way['path']}: {way['reason']}"))
+    rows += _proof(report.get("proof"))
     rows += [("broken", _link(link)) for link in report.get("links") or [] if not link.get("ok")]
     rows += [("windows", str(missing)) for missing in (report.get("windows") or {}).get("missing", [])]
     return rows + [("warning", str(warning)) for warning in report.get("warnings") or []]

@@ -398,3 +398,15 @@ def test_what_has_to_be_pasted_into_windows_can_be_copied_as_it_is(moving: bool)
     assert "Nothing keeps it running." in said
     assert f"\n{BY_HAND['block']}\n" in said
     assert words.paste({"windows": None}) == words.paste(None) == []
+
+
+@pytest.mark.parametrize(
+    ("gpu", "rows"),
+    [
+        (None, []),
+        ({"path": "cpu", "reason": "no GPU was found"}, []),
+        ({"path": "cdi", "reason": "RTX A6000, offered by CDI"}, [("gpu", "cdi: RTX A6000, offered by CDI")]),
+    ],
+)
+def test_the_way_to_a_gpu_is_said(gpu: dict[str, str] | None, rows: list[tuple[str, str]]) -> None:
+    assert [row for row in words.desk({"gpu": gpu}) if row[0] == "gpu"] == rows
