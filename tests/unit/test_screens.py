@@ -63,6 +63,7 @@ HEALTHY = f"""{WINDOWS_HALF}\
   address  http://127.0.0.1:3000
   account  admin@localhost, password in /etc/llmdesk/admin_password (or: ./llmdesk password)
   model    llama3.2:3b on the GPU
+  gpu      cdi: by CDI
   answer   The capital of France is Paris.
   speed    94.0 tokens/s, the first after 0.31 s, asked at 2026-01-01T10:00:00Z
   warning  Windows has NVIDIA's driver 566.03, and this distro sees 560.94, as it does after an update of the driver: \
