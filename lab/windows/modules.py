@@ -251,6 +251,8 @@ def win_scheduled_task(machine: Machine, arguments: Arguments) -> Result:
         raise Failed(f"failed to find the user '{user}'")
     if arguments["logon_type"] == "password" and not arguments["password"] and user != SYSTEM:
         raise Failed("password must be set when logon_type=password")
+    if arguments["logon_type"] == "s4u" and arguments["password"] is None:
+        raise Failed("password must be set when logon_type=s4u")  # Whatever its documentation's example says.
     given = {key: _known(value) for key, value in arguments.items() if value is not None and key not in _NOT_KEPT}
     wanted = {**(present or {"triggers": []}), **given, "username": user}
     # A password cannot be compared: with update_password, which is the default, it is a change at every run.

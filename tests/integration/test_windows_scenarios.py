@@ -153,7 +153,10 @@ BEGINNINGS: dict[str, tuple[Callable[[], State], dict[str, Any]]] = {
             "wsl_distribution": "Desk",
         },
     ),
-    "chinese": (lambda: scenarios.in_language("zh-CN"), {"ansible_user": "李 娜", "ansible_password": "geheim"}),
+    "chinese": (
+        lambda: scenarios.in_language("zh-CN"),
+        {"ansible_user": "李 娜", "ansible_password": "geheim", "wsl_keep_alive_password": "geheim"},
+    ),
     "german": (lambda: scenarios.in_language("de-DE"), {"ansible_connection": "psrp"}),
     "japanese": (lambda: scenarios.in_language("ja-JP"), {"wsl_host_variables": {"ansible_connection": "ssh"}}),
     "nat": (scenarios.ready_pc, {"wsl_lan": True}),
@@ -194,6 +197,9 @@ def test_every_pc_becomes_a_desk_and_a_second_run_asks_it_once(room: Room) -> No
     assert hosts["fresh_pc-wsl"] == {**plain, **named, "windows_host": "fresh_pc"}
     assert hosts["chinese-wsl"]["ansible_user"] == "李 娜"
     assert hosts["chinese-wsl"]["ansible_password"] == "geheim"
+    for name, logon in (("chinese", "password"), ("german", "s4u")):
+        (task,) = room.state(name)["tasks"].values()
+        assert task["logon_type"] == logon
     assert "geheim" not in json.dumps(second["plays"][0], ensure_ascii=False), "a password is in no result"
     assert room.state("fresh_pc")["environment"]["PC1\\ann"] == {"WSL_UTF8": "1"}
     assert hosts["german-wsl"]["ansible_port"] == 22

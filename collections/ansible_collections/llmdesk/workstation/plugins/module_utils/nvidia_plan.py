@@ -83,9 +83,7 @@ def _step(desk: dict[str, Any], wishes: dict[str, Any]) -> dict[str, Any]:
             return _do("nothing", f"Docker {docker['version']} knows no CDI devices: they came with version 25")
         return _do("runtime", "the toolkit is there and Docker does not know its runtime yet")
     if not docker["cdi_enabled"]:
-        why = (
-            "the container has lost its GPU, which cannot happen by CDI" if lost else "nvidia_runtime_path asks for CDI"
-        )
+        why = "the container has lost its GPU, which cannot happen by CDI" if lost else "desk_gpu_path asks for CDI"
         return _do("cdi", f"{why}, and Docker {docker['version']} has CDI switched off")
     if docker.get("cdi_missing"):
         return _do("specification", f"CDI's files name {docker['cdi_missing']}, which went with an older driver")
