@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from llmdesk import cli, screen
+from llmdesk import screen
+from llmdesk.commands import plays
 from llmdesk.run import Play, run
 
 PLAYBOOKS = "tests/integration/playbooks"
@@ -106,7 +107,7 @@ def main(as_json: bool, folder: Path | None, reboot: bool, **options: Any) -> No
         record(folder)
     else:
         wanted = windows(**REBOOT) if reboot else play(**options)
-        cli._finish(wanted, screen.choose(as_json, verbose=False))
+        plays.finish(wanted, screen.choose(as_json, verbose=False))
 
 
 if __name__ == "__main__":

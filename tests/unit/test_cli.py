@@ -14,9 +14,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from llmdesk import __version__, cli, fits
+from llmdesk import __version__, fits
 from llmdesk import run as runs
-from llmdesk.cli import image_source, main
+from llmdesk.cli import main
+from llmdesk.commands import plays as commands
+from llmdesk.commands.up import image_source
 from llmdesk.run import Play
 from llmdesk.secret import passwords
 
@@ -26,7 +28,7 @@ def plays(monkeypatch: pytest.MonkeyPatch) -> list[Play]:
     """Plays that would have been run by root."""
     wanted: list[Play] = []
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(cli, "_finish", lambda play, *_more, **_options: wanted.append(play))
+    monkeypatch.setattr(commands, "finish", lambda play, *_more, **_options: wanted.append(play))
     return wanted
 
 
@@ -177,7 +179,7 @@ def test_help_has_an_example_of_the_command(command: str, option: str) -> None:
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_examples_in_help_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(cli, "_finish", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(commands, "finish", lambda *_arguments, **_options: None)
     monkeypatch.setattr(runs, "ask", lambda _play: {"plays": []})
     for line in typed(command, "--help").output.partition("Examples:")[2].splitlines():
         words = line.partition("|")[0].replace("'", "").split()
