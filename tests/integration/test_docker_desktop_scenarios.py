@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -27,6 +27,14 @@ INSTALLER = f"{docker_desktop.KIND} {scenarios.DESKTOP}"
 URL = "https://downloads.lab.test/Docker%20Desktop%20Installer.exe"
 SHA256 = hashlib.sha256(INSTALLER.encode()).hexdigest()
 DOWNLOADED = {"url": URL, "checksum": SHA256}
+PLAY = {
+    "name": "Bring Docker Desktop",
+    "hosts": "windows",
+    "gather_facts": False,
+    "roles": ["llmdesk.workstation.docker_desktop"],
+}
+STEPS = 7
+"""The engine, the download, the installer, its removal, a folder, the settings, the start."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +47,10 @@ class Run:
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.rc, self.said = done.returncode, done.stdout + done.stderr
-        found = re.search(r"pc1 +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", done.stdout)
-        assert found, self.said
-        self.changed, self.unreachable = int(found[2]), int(found[3])
+        recap = re.findall(r"^(\w+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+)", done.stdout, re.MULTILINE)
+        assert recap, self.said
+        self.changed = sum(int(changed) for _host, changed, _unreachable in recap)
+        self.unreachable = {host: int(unreachable) for host, _changed, unreachable in recap}
 
     @property
     def words(self) -> str:
@@ -52,44 +61,17 @@ class Run:
 class Pc:
     """A PC, and runs of the role on it."""
 
-    def __init__(self, folder: Path, stand_ins: Path, state: dict[str, Any]) -> None:
-        self._file, self._folder, self._stand_ins = folder / "pc.json", folder, stand_ins
-        machine.create(self._file, state)
-        play = {
-            "name": "Bring Docker Desktop",
-            "hosts": "windows",
-            "gather_facts": False,
-            "roles": ["llmdesk.workstation.docker_desktop"],
-        }
-        (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    def __init__(self, folder: Path, stand_ins: Path, state: dict[str, Any], name: str = "pc1") -> None:
+        self.name, self.file, self.folder, self.stand_ins = name, folder / f"{name}.json", folder, stand_ins
+        machine.create(self.file, state)
 
     def run(self, *options: str, playbook: str = "", **variables: Any) -> Run:
         """Run the role alone, or a playbook of the checkout."""
-        host = {"windows_machine": str(self._file), "ansible_connection": "psrp", **AGREED, **variables}
-        inventory = self._folder / "windows.yml"
-        inventory.write_text(yaml.safe_dump({"windows": {"hosts": {"pc1": host}}}))
-        program = str(Path(sys.executable).with_name("ansible-playbook"))
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": f"{self._stand_ins}{os.pathsep}{ROOT / 'collections'}",
-            "ANSIBLE_NOCOLOR": "1",
-            "PYTHONPATH": str(ROOT),
-        }
-        return Run(
-            subprocess.run(
-                [program, "-i", str(inventory), *options, playbook or str(self._folder / "play.yml")],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        )
+        return run_all([self], *options, playbook=playbook, **variables)
 
     @property
     def state(self) -> dict[str, Any]:
-        return machine.state(self._file)
+        return machine.state(self.file)
 
     @property
     def settings(self) -> Any:
@@ -98,13 +80,13 @@ class Pc:
     def change(self, do: Callable[[dict[str, Any]], object]) -> None:
         state = self.state
         do(state)
-        machine.create(self._file, state)
+        machine.create(self.file, state)
 
     def cut(self, after: int, half: bool) -> None:
-        machine.cut(self._file, after, half)
+        machine.cut(self.file, after, half)
 
     def switch_on(self) -> None:
-        machine.switch_on(self._file)
+        machine.switch_on(self.file)
 
     def serves(self) -> bool:
         """Tell whether Docker Desktop's Docker answers in the distro."""
@@ -113,12 +95,44 @@ class Pc:
         return docker_desktop.serves(pc, distribution) and "/usr/bin/dockerd" not in distribution["files"]
 
 
+def run_all(pcs: list[Pc], *options: str, playbook: str = "", **variables: Any) -> Run:
+    """Run the role alone, or a playbook of the checkout, on PCs of one folder."""
+    folder = pcs[0].folder
+    given = {"ansible_connection": "psrp", **AGREED, **variables}
+    hosts = {pc.name: {"windows_machine": str(pc.file)} for pc in pcs}
+    inventory = folder / "windows.yml"
+    inventory.write_text(yaml.safe_dump({"windows": {"hosts": hosts, "vars": given}}))
+    (folder / "play.yml").write_text(yaml.safe_dump([PLAY]))
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": f"{pcs[0].stand_ins}{os.pathsep}{ROOT / 'collections'}",
+        "ANSIBLE_NOCOLOR": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    return Run(
+        subprocess.run(
+            [program, "-i", str(inventory), *options, playbook or str(folder / "play.yml")],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    )
+
+
+class Make(Protocol):
+    """Makes a PC out of a scenario."""
+
+    def __call__(self, scenario: Callable[[], dict[str, Any]], name: str = "pc1") -> Pc:
+        """Make it."""
+
+
 @pytest.fixture
-def make(tmp_path: Path, stand_ins: Path) -> Callable[[Callable[[], dict[str, Any]]], Pc]:
-    return lambda scenario: Pc(tmp_path, stand_ins, scenario())
-
-
-Make = Callable[[Callable[[], dict[str, Any]]], Pc]
+def make(tmp_path: Path, stand_ins: Path) -> Make:
+    return lambda scenario, name="pc1": Pc(tmp_path, stand_ins, scenario(), name)
 
 
 @pytest.mark.parametrize(
@@ -294,20 +308,17 @@ def test_a_check_says_what_would_be_done_and_does_nothing(make: Make) -> None:
 
 @pytest.mark.parametrize("half", [False, True], ids=["between", "within"])
 def test_a_power_cut_at_any_step_is_mended_by_the_next_run(make: Make, half: bool) -> None:
-    """The run is cut off at its first operation, then at its second, and so on until it gets through."""
-    cuts = 0
-    for after in range(1, 20):
-        pc = make(scenarios.engine_in_the_distro)
+    """One PC is cut off at its first operation, one at its second, and so on; the last gets through."""
+    pcs = [make(scenarios.engine_in_the_distro, f"pc{after}") for after in range(1, STEPS + 2)]
+    for after, pc in enumerate(pcs, start=1):
         pc.cut(after, half)
-        first = pc.run(docker_desktop_remove_engine=True)
-        if first.rc == 0:
-            break
-        assert first.unreachable == 1, first.said
-        cuts += 1
+    first = run_all(pcs, docker_desktop_remove_engine=True)
+    assert first.unreachable == {pc.name: int(pc is not pcs[-1]) for pc in pcs}, first.said
+    for pc in pcs[:-1]:
         pc.switch_on()
-        second = pc.run(docker_desktop_remove_engine=True)
-        assert second.rc == 0, f"cut at {after}: {second.said}"
-        assert pc.serves(), after
+    second = run_all(pcs, docker_desktop_remove_engine=True)
+    assert second.rc == 0, second.said
+    for pc in pcs:
+        assert pc.serves(), pc.name
         assert pc.settings["IntegratedWslDistros"] == [scenarios.UBUNTU]
         assert [path for path in pc.state["files"] if "llmdesk\\docker-desktop\\" in path] == []
-    assert cuts == 7, "the engine, the download, the installer, its removal, a folder, the settings, the start"
