@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout: its ansible.cfg, inventory and collection apply."""
@@ -45,7 +45,7 @@ class Play:
     """What to run, in the words of ``ansible-playbook``.
 
     ``playbook`` is a path in the checkout or a collection's playbook; ``become_password`` and ``vault_password`` are
-    None where nobody was asked.
+    None where nobody was asked. ``private_key`` and ``vault_password_file`` are paths on this machine.
     """
 
     playbook: str
@@ -55,6 +55,12 @@ class Play:
     check: bool = False
     diff: bool = False
     verbosity: int = 0
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    forks: int | None = None
+    private_key: str | None = None
+    user: str | None = None
+    vault_password_file: str | None = None
     become_password: str | None = None
     vault_password: str | None = None
 
@@ -72,6 +78,15 @@ class Play:
             arguments += ["--limit", self.limit]
         for variables in self.extra_vars:
             arguments += ["-e", variables]
+        for option, given in (
+            ("--tags", ",".join(self.tags)),
+            ("--skip-tags", ",".join(self.skip_tags)),
+            ("--forks", self.forks),
+            ("--private-key", self.private_key),
+            ("--user", self.user),
+            ("--vault-password-file", self.vault_password_file),
+        ):
+            arguments += [option, str(given)] * bool(given)
         arguments += ["--check"] * self.check + ["--diff"] * self.diff
         return arguments + ["-" + "v" * self.verbosity] * bool(self.verbosity)
 
@@ -90,26 +105,79 @@ class Outcome:
     records: Path
 
 
+def home() -> Path:
+    """Return the folder for all that is kept between runs, as the XDG base directory specification places it."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "llmdesk"
+
+
 def state_dir() -> Path:
-    """Return the folder for the records of runs, as the XDG base directory specification places it."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "llmdesk" / "runs"
+    """Return the folder for what ansible-runner keeps of runs."""
+    return home() / "runs"
 
 
-def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = True) -> Outcome:
+def records_dir() -> Path:
+    """Return the folder for the records of desks."""
+    return home() / "records"
+
+
+class Engine(Protocol):
+    """Where a run takes place: on this machine, or by way of another."""
+
+    def run(self, play: Play, **arguments: Any) -> tuple[int, Path]:
+        """Run a playbook and return Ansible's exit code and the folder with its records.
+
+        :param arguments: what ``ansible_runner.run`` takes beside the command line, which is made of the play.
+        """
+
+    def interrupt(self, pid: int) -> None:
+        """Ask Ansible, whose process events name, for a clean end."""
+
+    def kill(self, pid: int) -> None:
+        """End what Ansible has started, at once."""
+
+
+class Here:
+    """Runs on this machine."""
+
+    def run(self, play: Play, **arguments: Any) -> tuple[int, Path]:
+        """Run a playbook and return Ansible's exit code and the folder with its records."""
+        import ansible_runner  # A fifth of a second that --help and completion need not wait for.
+
+        with _secret_files(play) as secrets:
+            runner = ansible_runner.run(
+                binary=_ansible_playbook(), cmdline=shlex.join([*play.arguments(), *secrets]), **arguments
+            )
+        return int(runner.rc), Path(runner.config.artifact_dir)
+
+    def interrupt(self, pid: int) -> None:
+        """Ask Ansible for a clean end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+
+    def kill(self, pid: int) -> None:
+        """End what Ansible has started. Its workers lead process groups, so killing its group leaves them at work."""
+        _kill_family(pid)
+
+
+def run(
+    play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = True, engine: Engine | None = None
+) -> Outcome:
     """Run a playbook and hand every event of ansible-runner to ``on_event``, in order and in this thread.
 
-    :param keep: whether events are written to the records as well.
+    :param keep: whether events, and what the desks are found to be, are written to the records as well.
+    :param engine: where it runs, on this machine when not given.
     :returns: the outcome; its ``rc`` is Ansible's, or 130 when the run was interrupted.
     """
-    import ansible_runner  # A fifth of a second that --help and completion need not wait for.
-
+    engine = engine or Here()
     began = time.monotonic()
     records = state_dir()
     records.mkdir(mode=0o700, parents=True, exist_ok=True)
     (records / "env").mkdir(exist_ok=True)
     # Seconds between two looks for Ctrl-C. Settings given as an argument are lost where this file is missing.
     (records / "env" / "settings").write_text('{"pexpect_timeout": 0.2}')
-    interruption = _Interruption(lambda: handle(_verbose("Stopping. Ctrl-C again does not wait for a clean end.")))
+    ident = f"{datetime.now():%Y%m%d-%H%M%S}-{play.name}-{os.getpid()}"
+    stopping = "Stopping. Ctrl-C again does not wait for a clean end."
+    interruption = _Interruption(engine, lambda: handle(_verbose(stopping)))
     broken: list[Exception] = []
 
     def handle(event: dict[str, Any]) -> bool:
@@ -122,14 +190,13 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
             interruption.ask()
         return keep
 
-    with _secret_files(play) as secrets, interruption.watched():
-        runner = ansible_runner.run(
+    with interruption.watched():
+        rc, artifacts = engine.run(
+            play,
             private_data_dir=str(records),
             project_dir=str(REPOSITORY),
-            ident=f"{datetime.now():%Y%m%d-%H%M%S}-{play.name}-{os.getpid()}",
-            binary=_ansible_playbook(),
-            cmdline=shlex.join([*play.arguments(), *secrets]),
-            envvars=environment(),
+            ident=ident,
+            envvars=environment(ident if keep else None),
             # Facts of one run must not hide from the next what has changed since.
             fact_cache_type="memory",
             rotate_artifacts=RUNS_KEPT,
@@ -141,17 +208,21 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         )
     if broken:
         raise broken[0]
-    rc = INTERRUPTED if interruption.asked else int(runner.rc)
-    return Outcome(rc, time.monotonic() - began, Path(runner.config.artifact_dir))
+    return Outcome(INTERRUPTED if interruption.asked else rc, time.monotonic() - began, artifacts)
 
 
-def environment() -> dict[str, str]:
-    """Return what Ansible's environment has beside the person's own."""
+def environment(ident: str | None = None) -> dict[str, str]:
+    """Return what Ansible's environment has beside the person's own.
+
+    :param ident: the run's name in the records, None for a run of which none are kept.
+    """
     return {
         # ansible-runner would switch the check off.
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
         "ANSIBLE_NOCOLOR": "1",
         "LLMDESK_PROGRESS": "json",
+        "LLMDESK_RECORDS": str(records_dir()) if ident else "",
+        "LLMDESK_RUN": ident or "",
     }
 
 
@@ -235,12 +306,10 @@ def _kill_family(pid: int) -> None:
 
 
 class _Interruption:
-    """A person's Ctrl-C, or a signal to end: asks Ansible to stop, and lets it be killed when it does not.
+    """A person's Ctrl-C, or a signal to end: asks Ansible to stop, and lets it be killed when it does not."""
 
-    Ansible's workers lead process groups of their own, so killing its group would leave them at work.
-    """
-
-    def __init__(self, on_ask: Callable[[], object]) -> None:
+    def __init__(self, engine: Engine, on_ask: Callable[[], object]) -> None:
+        self._engine = engine
         self._on_ask = on_ask
         self.pid: int | None = None
         self.asked = 0
@@ -269,9 +338,8 @@ class _Interruption:
             self._deadline = time.monotonic() + (GRACE if self.pid else 0)
             self._on_ask()
             if self.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGINT)
+                self._engine.interrupt(self.pid)
         over = self.asked > 1 or time.monotonic() > self._deadline
         if over and self.pid:
-            _kill_family(self.pid)
+            self._engine.kill(self.pid)
         return over

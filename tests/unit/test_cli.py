@@ -123,6 +123,24 @@ def test_options_of_ansible_go_through(plays: list[Play], tmp_path: Path, monkey
     ]
 
 
+def test_a_play_is_a_command_that_can_be_typed() -> None:
+    wanted = Play(
+        "site.yml",
+        tags=("docker", "verify"),
+        skip_tags=("models",),
+        forks=50,
+        private_key="/keys/room",
+        user="ann",
+        vault_password_file="/keys/vault",
+        verbosity=2,
+        become_password="secret",
+    )
+    assert " ".join(wanted.command()) == (
+        "ansible-playbook site.yml --tags docker,verify --skip-tags models --forks 50 --private-key /keys/room"
+        " --user ann --vault-password-file /keys/vault -vv -K"
+    )
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "http"])
 def test_what_is_no_port(plays: list[Play], port: str) -> None:
     result = typed("up", "--port", port)
