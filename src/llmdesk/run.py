@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout: its ansible.cfg, inventory and collection apply."""
@@ -45,7 +45,8 @@ class Play:
     """What to run, in the words of ``ansible-playbook``.
 
     ``playbook`` is a path in the checkout or a collection's playbook; ``become_password`` and ``vault_password`` are
-    None where nobody was asked. ``private_key`` and ``vault_password_file`` are paths on this machine.
+    None where nobody was asked. ``private_key`` and ``vault_password_file`` are paths on this machine. ``worker`` is
+    another machine that runs it in this one's place, as ``user@host[:path]``.
     """
 
     playbook: str
@@ -61,6 +62,7 @@ class Play:
     private_key: str | None = None
     user: str | None = None
     vault_password_file: str | None = None
+    worker: str | None = None
     become_password: str | None = None
     vault_password: str | None = None
 
@@ -120,55 +122,12 @@ def records_dir() -> Path:
     return home() / "records"
 
 
-class Engine(Protocol):
-    """Where a run takes place: on this machine, or by way of another."""
-
-    def run(self, play: Play, **arguments: Any) -> tuple[int, Path]:
-        """Run a playbook and return Ansible's exit code and the folder with its records.
-
-        :param arguments: what ``ansible_runner.run`` takes beside the command line, which is made of the play.
-        """
-
-    def interrupt(self, pid: int) -> None:
-        """Ask Ansible, whose process events name, for a clean end."""
-
-    def kill(self, pid: int) -> None:
-        """End what Ansible has started, at once."""
-
-
-class Here:
-    """Runs on this machine."""
-
-    def run(self, play: Play, **arguments: Any) -> tuple[int, Path]:
-        """Run a playbook and return Ansible's exit code and the folder with its records."""
-        import ansible_runner  # A fifth of a second that --help and completion need not wait for.
-
-        with _secret_files(play) as secrets:
-            runner = ansible_runner.run(
-                binary=_ansible_playbook(), cmdline=shlex.join([*play.arguments(), *secrets]), **arguments
-            )
-        return int(runner.rc), Path(runner.config.artifact_dir)
-
-    def interrupt(self, pid: int) -> None:
-        """Ask Ansible for a clean end."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
-
-    def kill(self, pid: int) -> None:
-        """End what Ansible has started. Its workers lead process groups, so killing its group leaves them at work."""
-        _kill_family(pid)
-
-
-def run(
-    play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = True, engine: Engine | None = None
-) -> Outcome:
+def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = True) -> Outcome:
     """Run a playbook and hand every event of ansible-runner to ``on_event``, in order and in this thread.
 
     :param keep: whether events, and what the desks are found to be, are written to the records as well.
-    :param engine: where it runs, on this machine when not given.
     :returns: the outcome; its ``rc`` is Ansible's, or 130 when the run was interrupted.
     """
-    engine = engine or Here()
     began = time.monotonic()
     records = state_dir()
     records.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -177,7 +136,7 @@ def run(
     (records / "env" / "settings").write_text('{"pexpect_timeout": 0.2}')
     ident = f"{datetime.now():%Y%m%d-%H%M%S}-{play.name}-{os.getpid()}"
     stopping = "Stopping. Ctrl-C again does not wait for a clean end."
-    interruption = _Interruption(engine, lambda: handle(_verbose(stopping)))
+    interruption = Interruption(lambda: handle(verbose(stopping)))
     broken: list[Exception] = []
 
     def handle(event: dict[str, Any]) -> bool:
@@ -191,11 +150,25 @@ def run(
         return keep
 
     with interruption.watched():
-        rc, artifacts = engine.run(
-            play,
-            private_data_dir=str(records),
+        rc = _run_here(play, ident, handle, interruption, keep)
+    if broken:
+        raise broken[0]
+    rc = INTERRUPTED if interruption.asked else rc
+    return Outcome(rc, time.monotonic() - began, state_dir() / "artifacts" / ident)
+
+
+def _run_here(
+    play: Play, ident: str, handle: Callable[[dict[str, Any]], bool], interruption: Interruption, keep: bool
+) -> int:
+    import ansible_runner  # A fifth of a second that --help and completion need not wait for.
+
+    with secret_files(play) as secrets:
+        runner = ansible_runner.run(
+            private_data_dir=str(state_dir()),
             project_dir=str(REPOSITORY),
             ident=ident,
+            binary=_ansible_playbook(),
+            cmdline=shlex.join([*play.arguments(), *secrets]),
             envvars=environment(ident if keep else None),
             # Facts of one run must not hide from the next what has changed since.
             fact_cache_type="memory",
@@ -206,9 +179,7 @@ def run(
             status_handler=_forget_environment,
             cancel_callback=interruption.must_kill,
         )
-    if broken:
-        raise broken[0]
-    return Outcome(INTERRUPTED if interruption.asked else rc, time.monotonic() - began, artifacts)
+    return int(runner.rc)
 
 
 def environment(ident: str | None = None) -> dict[str, str]:
@@ -233,7 +204,7 @@ def ask(play: Play) -> dict[str, Any]:
     :raises RuntimeError: Ansible did not get as far as a play; the text is what it said.
     """
     quiet = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOG_PATH": os.devnull}
-    with _secret_files(play) as secrets:
+    with secret_files(play) as secrets:
         done = subprocess.run(
             [_ansible_playbook(), *play.arguments(), *secrets],
             cwd=REPOSITORY,
@@ -254,7 +225,7 @@ def _ansible_playbook() -> str:
     return str(Path(sys.executable).with_name("ansible-playbook"))
 
 
-def _verbose(text: str) -> dict[str, Any]:
+def verbose(text: str) -> dict[str, Any]:
     """Return a line of ours in the shape of ansible-runner's events."""
     return {"event": "verbose", "created": datetime.now(UTC).isoformat(), "stdout": text}
 
@@ -272,7 +243,7 @@ def _forget_environment(status: dict[str, Any], runner_config: Any) -> None:
 
 
 @contextlib.contextmanager
-def _secret_files(play: Play) -> Iterator[list[str]]:
+def secret_files(play: Play) -> Iterator[list[str]]:
     """Yield arguments that name the passwords' files.
 
     A password stands in memory alone, which ends with this process. Ansible follows links to where no file is, so what
@@ -305,11 +276,13 @@ def _kill_family(pid: int) -> None:
             os.kill(int(child), signal.SIGKILL)
 
 
-class _Interruption:
-    """A person's Ctrl-C, or a signal to end: asks Ansible to stop, and lets it be killed when it does not."""
+class Interruption:
+    """A person's Ctrl-C, or a signal to end: asks Ansible to stop, and lets it be killed when it does not.
 
-    def __init__(self, engine: Engine, on_ask: Callable[[], object]) -> None:
-        self._engine = engine
+    Ansible's workers lead process groups of their own, so killing its group would leave them at work.
+    """
+
+    def __init__(self, on_ask: Callable[[], object]) -> None:
         self._on_ask = on_ask
         self.pid: int | None = None
         self.asked = 0
@@ -338,8 +311,9 @@ class _Interruption:
             self._deadline = time.monotonic() + (GRACE if self.pid else 0)
             self._on_ask()
             if self.pid:
-                self._engine.interrupt(self.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGINT)
         over = self.asked > 1 or time.monotonic() > self._deadline
         if over and self.pid:
-            self._engine.kill(self.pid)
+            _kill_family(self.pid)
         return over
