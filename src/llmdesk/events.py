@@ -11,6 +11,9 @@ from typing import Any
 PROGRESS = "llmdesk-progress "
 """How a line begins that the collection's action plugins print while a module works."""
 
+HOSTS = "llmdesk-hosts "
+"""How the line begins by which the collection's callback names the hosts of a play, those of later batches too."""
+
 REBOOT = "Reboot and run again"
 """How the message of a failure begins that needs nothing but a restart of Windows."""
 
@@ -38,10 +41,29 @@ class TaskStarted(Event):
 
 
 @dataclass(frozen=True)
+class HostsNamed(Event):
+    """A play is going to work on these hosts, if not at once."""
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HostStarted(Event):
+    """A task began on one host: what strategies have in common, of which some know no task that all hosts begin."""
+
+    play: str
+    phase: str
+    task: str
+    host: str
+    works: bool = True
+
+
+@dataclass(frozen=True)
 class TaskEnded(Event):
     """A task ended on one host.
 
-    ``outcome`` is ok, changed, skipped, failed, ignored or unreachable. ``note`` is what a debug task says,
+    ``outcome`` is ok, changed, skipped, failed, ignored or unreachable; ``item`` tells that only one of a loop's items
+    ended. ``note`` is what a debug task says,
     ``report`` a desk's report, ``lines`` the output of a command, ``message`` and ``path`` tell of a failure, and
     ``text`` is what Ansible itself prints about it.
     """
@@ -57,6 +79,7 @@ class TaskEnded(Event):
     message: str = ""
     path: str = ""
     text: str = ""
+    item: bool = False
 
     @property
     def waits_for_reboot(self) -> bool:
@@ -95,6 +118,7 @@ class Recap(Event):
     hosts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
+_STARTS = ("playbook_on_task_start", "playbook_on_handler_task_start", "runner_on_start")
 _ENDS = {
     "runner_on_ok": "ok",
     "runner_item_on_ok": "ok",
@@ -120,11 +144,13 @@ def parse(event: dict[str, Any]) -> Event | None:
     kind, data = event["event"], event.get("event_data", {})
     text = event.get("stdout", "").replace("\r\n", "\n").strip()
     at = datetime.fromisoformat(event["created"]).timestamp()
-    if kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
+    if kind in _STARTS:
         if data["task_action"] == "ansible.builtin.validate_argument_spec":  # Ansible's own, at the door of a role.
             return None
-        action = data["task_action"].rpartition(".")[2]
-        return TaskStarted(at, _phase(data), data["task"], works=action not in _NO_WORK)
+        works = data["task_action"].rpartition(".")[2] not in _NO_WORK
+        if kind == "runner_on_start":
+            return HostStarted(at, data["play"], _phase(data), data["task"], data["host"], works)
+        return TaskStarted(at, _phase(data), data["task"], works)
     if kind in _ENDS:
         return _ended(at, kind, data, text)
     if kind == "playbook_on_stats":
@@ -160,6 +186,7 @@ def _ended(at: float, kind: str, data: dict[str, Any], text: str) -> TaskEnded:
         message=message(result) if failed else "",
         path=data.get("task_path") or "",
         text=text,
+        item=kind == "runner_item_on_ok",
     )
 
 
@@ -216,6 +243,8 @@ def _recap(data: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def _said(at: float, line: str) -> Event | None:
+    if line.startswith(HOSTS):
+        return HostsNamed(at, tuple(json.loads(line[len(HOSTS) :])))
     if not line.startswith(PROGRESS):
         return Said(at, line) if line else None
     try:

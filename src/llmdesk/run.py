@@ -36,6 +36,9 @@ GRACE = 10.0
 
 RUNS_KEPT = 10
 
+CHANGING = ("site", "down", "models", "pull")
+"""The playbooks, by their short names, that change desks."""
+
 _OPENED = re.compile(r"(\w+://)[^\s/@'\"]+@")
 """User and password in an address, such as a proxy's given by -e."""
 
@@ -70,6 +73,11 @@ class Play:
     def name(self) -> str:
         """The playbook's short name: ``site``, ``status``."""
         return self.playbook.removesuffix(".yml").replace("/", ".").rpartition(".")[2]
+
+    @property
+    def changes(self) -> bool:
+        """Whether it brings desks to where they should be, so that two of its kind would get in each other's way."""
+        return self.name in CHANGING and not self.check
 
     def arguments(self) -> list[str]:
         """Return the arguments of ``ansible-playbook``, passwords apart."""

@@ -59,9 +59,14 @@ def amount(work: Work) -> str:
         return (
             f"{now.completed}/{now.total} ({100 * now.completed // now.total} %)" if now.total else f"{now.completed}"
         )
-    if not now.total:
-        return size(now.completed)
-    done, total = size(now.completed), size(now.total)
+    return share(now.completed, now.total or 0)
+
+
+def share(come: int, whole: int) -> str:
+    """Return bytes of a whole: ``24.6/98.4 MB``; where nobody knows the whole, ``24.6 MB``."""
+    if not whole:
+        return size(come)
+    done, total = size(come), size(whole)
     unit = total.rpartition(" ")[2]
     return f"{done.removesuffix(f' {unit}')}/{total}"
 
@@ -69,6 +74,8 @@ def amount(work: Work) -> str:
 def pace(work: Work) -> str:
     """Return the rate of a download and the time that is left, as far as they are known."""
     told = []
+    if work.now.total and work.now.completed >= work.now.total:
+        return ""
     if work.now.unit == "bytes" and work.rate:
         told.append(f"{size(work.rate)}/s")
     if work.remaining is not None:
@@ -115,7 +122,7 @@ def windows(report: dict[str, Any]) -> list[tuple[str, str]]:
     if report["reboot"]["reasons"]:
         who = "the desk" if report["reboot"]["needed"] else "Windows"
         rows.append(("reboot", f"{who} waits for a restart: {', '.join(report['reboot']['reasons'])}"))
-    rows += [("broken", _link(missing)) for missing in report["missing"]]
+    rows += [("broken", link(missing)) for missing in report["missing"]]
     return rows + [("warning", str(warning)) for warning in report["warnings"]]
 
 
@@ -140,12 +147,12 @@ def _card(card: dict[str, Any]) -> str:
 def desk(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a desk's report as rows of a name and a sentence."""
     rows = [("address", str(report.get("address") or "unknown")), ("account", _account(report.get("account") or {}))]
-    rows.append(("model", _model(report.get("model") or {})))
+    rows.append(("model", model(report.get("model") or {})))
     way = report.get("gpu") or {"path": "cpu"}
     if way["path"] != "cpu":
         rows.append(("gpu", f"{way['path']}: {way['reason']}"))
     rows += _proof(report.get("proof"))
-    rows += [("broken", _link(link)) for link in report.get("links") or [] if not link.get("ok")]
+    rows += [("broken", link(broken)) for broken in report.get("links") or [] if not broken.get("ok")]
     rows += [("windows", str(missing)) for missing in (report.get("windows") or {}).get("missing", [])]
     return rows + [("warning", str(warning)) for warning in report.get("warnings") or []]
 
@@ -167,7 +174,8 @@ def _account(account: dict[str, Any]) -> str:
     }.get(str(account.get("state")), "unknown")
 
 
-def _model(model: dict[str, Any]) -> str:
+def model(model: dict[str, Any]) -> str:
+    """Return a report's model in words."""
     if not model.get("name"):
         return "none yet"
     on = {"gpu": " on the GPU", "cpu": " on the CPU"}.get(str(model.get("on")).lower(), "")
@@ -184,7 +192,8 @@ def _proof(proof: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [("answer", " ".join(str(proof.get("answer")).split())), ("speed", ", ".join(told))]
 
 
-def _link(link: dict[str, Any]) -> str:
+def link(link: dict[str, Any]) -> str:
+    """Return a report's broken link in words, with its remedy."""
     return " ".join(filter(None, (f"{link.get('name')}: {link.get('error')}.", link.get("remedy"))))
 
 

@@ -62,6 +62,26 @@ def windows(**variables: Any) -> Play:
     )
 
 
+def room(folder: Path, desks: int, strategy: str = "linear", forks: int | None = None, **variables: Any) -> Play:
+    """Return the play of a room; ``room_…`` are its variables.
+
+    Its inventory is written into a folder. Three desks of twelve go wrong: one cannot be reached, one has no space for
+    Docker, and to one a model comes torn.
+    """
+    names = [f"desk{number:02}" for number in range(1, desks + 1)]
+    hosts: dict[str, dict[str, Any]] = {name: {"room_tokens": 70 + index} for index, name in enumerate(names)}
+    if desks >= 12:
+        hosts["desk03"] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+        hosts["desk05"] = {"room_break": "echo 'E: no space left on device' >&2; exit 100"}
+        hosts["desk08"]["room_torn"] = True
+        hosts["desk11"]["room_warnings"] = ["llama3.2:3b was not to be had; smollm2:135m stands in for it."]
+    own = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+    inventory = folder / "room.json"
+    inventory.write_text(json.dumps({"desks": {"hosts": hosts, "vars": own}}))
+    given = json.dumps({"room_strategy": strategy, **variables})
+    return Play(f"{PLAYBOOKS}/room.yml", inventory=(str(inventory),), extra_vars=(given,), forks=forks)
+
+
 def record(folder: Path) -> None:
     """Write a file for each way in which a run can go."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -76,6 +96,8 @@ def record(folder: Path) -> None:
             "windows": windows(),
             "windows-dead-distro": windows(story_connection="ssh"),
             "windows-reboot": windows(**REBOOT),
+            "room": room(Path(temporary), 12, forks=12, room_pull_seconds=3),
+            "room-host-pinned": room(Path(temporary), 12, "host_pinned", forks=5, room_pull_seconds=3),
         }
         for name, wanted in runs.items():
             events: list[dict[str, Any]] = []
@@ -89,6 +111,8 @@ def thinned(event: dict[str, Any]) -> dict[str, Any]:
     """Return an event without what is of this machine, or of no use."""
     kept = {key: event[key] for key in KEPT if key in event}
     data = {key: event["event_data"][key] for key in KEPT_DATA if key in event.get("event_data", {})}
+    if event["event"] == "runner_on_start":
+        data = {key: data[key] for key in ("play", "role", "task", "task_action", "host") if key in data}
     if isinstance(data.get("res"), dict):
         data["res"] = {key: value for key, value in data["res"].items() if key not in DROPPED}
     return {**kept, "event_data": data} if data else kept
@@ -100,13 +124,19 @@ def thinned(event: dict[str, Any]) -> dict[str, Any]:
 @click.option("--diff", is_flag=True)
 @click.option("-e", "--extra-vars", multiple=True)
 @click.option("--reboot", is_flag=True, help="Run windows.yml instead, on a PC that has to restart.")
+@click.option("--room", "desks", type=click.IntRange(2), help="Run room.yml instead, with so many desks.")
 @click.option("--record", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
-def main(as_json: bool, folder: Path | None, reboot: bool, **options: Any) -> None:
+def main(as_json: bool, folder: Path | None, reboot: bool, desks: int | None, **options: Any) -> None:
     """Run or record."""
     if folder:
         record(folder)
-    else:
-        wanted = windows(**REBOOT) if reboot else play(**options)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if desks:
+            given = json.loads(options["extra_vars"][0]) if options["extra_vars"] else {}
+            wanted = room(Path(temporary), desks, "host_pinned", **given)
+        else:
+            wanted = windows(**REBOOT) if reboot else play(**options)
         plays.finish(wanted, screen.choose(as_json, verbose=False))
 
 

@@ -15,10 +15,10 @@ from rich.console import Console, RenderableType
 
 from llmdesk import screen, words
 from llmdesk.desks import desks
-from llmdesk.events import Event, TaskEnded, parse
+from llmdesk.events import Event, Progress, Said, TaskEnded, TaskStarted, parse
 from llmdesk.run import INTERRUPTED, REBOOT_NEEDED, Outcome, Play
 from llmdesk.screen.json import JsonScreen
-from llmdesk.screen.live import LiveScreen, panel, room
+from llmdesk.screen.live import LiveScreen, panel
 from llmdesk.screen.log import LogScreen
 from llmdesk.screen.plain import PlainScreen
 from tests.unit.test_events import story
@@ -28,10 +28,11 @@ PLAY = Play("site.yml", extra_vars=('{"desk_port": 8080}',), check=True)
 
 
 def show(on: Any, run: str, rc: int) -> None:
+    """Show a run; of ``story`` only what concerns desk1, as if it were alone."""
     on.begin(PLAY)
     for line in (RUNS / f"{run}.jsonl").read_text().splitlines():
         event = parse(json.loads(line))
-        if event is not None:
+        if event is not None and not (run == "story" and getattr(event, "host", "") == "desk2"):
             on.show(event)
     on.end(Outcome(rc, 12.34, Path("/state/runs/1")))
 
@@ -156,17 +157,6 @@ def test_a_frame_holds_both_halves_in_80_columns() -> None:
     assert "distro" in live("windows")
 
 
-def test_a_room_has_a_column_for_windows_where_there_is_one() -> None:
-    (pc1,), plain_ones = desks(story("windows")), desks(story("story"))
-    heading, _line, *rows = drawn(room([pc1, *plain_ones]), 240).splitlines()
-    assert heading.split()[:3] == ["desk", "┃", "windows"]
-    assert rows[0].split(" │ ")[0].strip() == "pc1"
-    cell = " ".join(row.split(" │ ")[1].strip() for row in rows)
-    assert cell.startswith("Windows 11 专业版, build 26100.2314 2.5.10.0, Ubuntu-24.04, networking mirrored")
-    assert "pc1-wsl" in cell
-    assert "windows" not in drawn(room(plain_ones), 240).splitlines()[0]
-
-
 def test_json_tells_both_halves() -> None:
     result = documents("windows", 0)[-1]
     assert set(result["hosts"]) == {"pc1", "pc1-wsl"}
@@ -181,7 +171,7 @@ def test_json_tells_both_halves() -> None:
     assert dead["desks"]["pc1"]["linux"]["report"] is None
     assert dead["desks"]["pc1"]["linux"]["reason"].startswith("pc1-wsl could not be reached: ")
     assert "wsl -d Ubuntu-24.04" in dead["failures"][0]["remedy"]
-    assert [desk["windows"] for desk in documents("story", 0)[-1]["desks"].values()] == [None, None]
+    assert [desk["windows"] for desk in documents("broken", 2)[-1]["desks"].values()] == [None]
 
 
 # --- One desk after the other ----------------------------------------------------------------------------------------
@@ -200,7 +190,7 @@ def test_plain_shows_tasks_progress_notes_and_the_reports() -> None:
     assert "Make every desk answer | Install Docker: desk1 changed" in text
     assert "desk1 | smollm2:135m: 98.4/98.4 MB" in text
     assert "\nA mirror was used instead.\n" in text
-    assert "desk2:\n  address  http://127.0.0.1:3000\n" in text
+    assert "\n  address  http://127.0.0.1:3000\n" in text
     assert "  answer   The capital of France is Paris.\n" in text
     assert "  warning  llama3.2:3b was not to be had; smollm2:135m stands in for it.\n" in text
     assert text.endswith("\nchanged=5, 12.3 s\n")
@@ -241,24 +231,38 @@ def test_an_interruption_says_how_to_go_on() -> None:
     assert "Type the same command again and it carries on." in plain("story", INTERRUPTED)
 
 
-def test_live_ends_with_a_row_for_every_desk() -> None:
+def test_live_ends_with_the_desk() -> None:
     text = live("story")
     assert "✓" in text
-    assert "desk1" in text
     assert "Paris" in text
     assert text.rstrip().endswith("changed=5, 12.3 s\x1b[0m")
 
 
 def test_live_shows_bars_while_a_model_is_pulled() -> None:
-    text = live("story")
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=40, highlight=False)
+    on = LiveScreen(False, console)
+    on.begin(PLAY)
+    on.show(TaskStarted(0, "ollama_models", "Pull the model"))
+    on.show(Progress(1, "localhost", "smollm2:135m", 40, 100, "bytes"))
+    on.show(Said(2, "A word, above which all is drawn again."))
+    on.end(Outcome(0, 3.0, Path("/state")))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "smollm2:135m" in text
     assert "━" in text
 
 
 def test_live_leaves_the_failure_standing() -> None:
-    text = live("broken", 2)
+    text = live("unreachable", 4)
     assert "✗" in text
-    assert "E no space left on device" in text
+    assert "Connection refused" in text
+
+
+def test_a_few_desks_are_shown_whole() -> None:
+    for text in (plain("broken", 2), live("broken", 2)):
+        assert "desk1" in text
+        assert "The capital of France is Paris." in text
+        assert "desk2: Make every desk answer | Break on purpose" in text
+        assert "Only that one again:" in text
 
 
 def test_live_shows_one_desk_in_a_panel() -> None:
@@ -282,7 +286,7 @@ def documents(run: str, rc: int) -> list[dict[str, Any]]:
 def test_json_is_one_document_a_line_with_the_result_last() -> None:
     told = documents("broken", 2)
     assert told[0]["event"] == "run"
-    assert {document["event"] for document in told} == {"run", "task", "end", "progress", "result"}
+    assert {document["event"] for document in told} == {"run", "task", "start", "end", "progress", "result"}
     assert {document["event"] for document in documents("unparsed", 4)} == {"run", "said", "result"}
     result = told[-1]
     assert result["rc"] == 2

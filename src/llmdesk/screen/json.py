@@ -1,17 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One JSON document a line: what happens as it happens, and at the end one whose ``event`` is ``result``.
 
-- ``run``: ``command``.
-- ``task``: ``phase``, ``task``, ``works`` (false for one that only includes others or says something).
-- ``end``: ``phase``, ``task``, ``host``, ``outcome``, ``seconds``, ``note``, ``report``, ``lines``, ``message``,
-  ``path``.
-- ``progress``: ``host``, ``item``, ``completed``, ``total``, ``unit``, ``detail``.
-- ``said``: ``text``.
-- ``result``: ``rc``, ``seconds``, ``changed``, ``phases`` (name → seconds), ``hosts`` (name → counts and ``report``),
-  ``desks`` (name → ``windows``, None but under Windows, and ``linux``, each half with ``host``, ``report``, None where
-  it gave none, and ``reason``, why), ``failures``, ``records``.
-
-All but ``run`` and ``result`` have ``at``, in seconds since the epoch.
+``docs/schema/events.schema.json`` says what stands in each.
 """
 
 from __future__ import annotations
@@ -21,12 +11,19 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from llmdesk.desks import as_json, desks, half_of
-from llmdesk.events import Event, Progress, Recap, Said, TaskEnded, TaskStarted
+from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, Said, TaskEnded, TaskStarted
 from llmdesk.run import Outcome, Play
 from llmdesk.story import Story
 from llmdesk.words import remedy
 
-_NAMES = {TaskStarted: "task", TaskEnded: "end", Progress: "progress", Said: "said"}
+_NAMES = {
+    HostsNamed: "hosts",
+    TaskStarted: "task",
+    HostStarted: "start",
+    TaskEnded: "end",
+    Progress: "progress",
+    Said: "said",
+}
 
 
 class JsonScreen:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from itertools import islice
+from threading import RLock
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,69 +17,136 @@ from rich.table import Table
 from rich.text import Text
 
 from llmdesk import words
-from llmdesk.desks import Desk, desks, half_of
+from llmdesk.desks import Desk, desks
 from llmdesk.events import Event, Said, TaskEnded
 from llmdesk.run import REBOOT_NEEDED, Outcome, Play
+from llmdesk.screen.room import Line, failures, frame, names, small, table
 from llmdesk.story import Phase, Story, Work
 
 _STYLES = {"warning": "yellow", "reboot": "yellow", "broken": "red", "answer": "bold", "address": "bold cyan"}
 _ENDS = {0: "green", REBOOT_NEEDED: "yellow"}
-_COLUMNS = {name: (name,) for name in ("address", "model", "answer", "speed", "account", "broken", "warning")}
-_WINDOWS = {"windows": ("windows", "wsl", "reboot", "distro")}
 
 
 class LiveScreen:
-    """Redraws a few lines at the bottom; what is said once scrolls away above them."""
+    """Draws what a run does.
 
-    def __init__(self, verbose: bool, console: Console | None = None) -> None:
+    Of one desk it redraws a few lines at the bottom; what is said once scrolls away above them. Of a room it takes the
+    whole terminal, as ``top`` does, so that nothing is left over when a person makes the window smaller, and gives it
+    back for the result.
+    """
+
+    def __init__(self, verbose: bool, console: Console | None = None, clock: Callable[[], float] = time.monotonic):
         self.story = Story()
         self._ended = False
         self._verbose = verbose
         self._console = console or Console(highlight=False)
         self._spinner = Spinner("dots", style="cyan")
-        self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=8, redirect_stdout=False)
+        self._clock = clock
+        self._heard = clock()
+        self._play = Play("")
+        self._said: dict[tuple[str, str], set[str]] = {}
+        # Drawn in a thread of rich's own, while events come in this one.
+        self._lock = RLock()
+        self._live = self._canvas(whole=False)
 
     def begin(self, play: Play) -> None:
         """Show the command that does the same, and start to draw."""
+        self._play = play
         self._console.print(Text(f"$ {words.command(play.command())}", style="dim"))
         self._live.start()
 
     def show(self, event: Event) -> None:
         """Take an event into the picture."""
-        self.story.add(event)
+        with self._lock:
+            self._heard = self._clock()
+            was_room = self.story.room
+            self.story.add(event)
+            becomes_room = self.story.room and not was_room
+        if becomes_room:
+            self._take_the_terminal()
         if isinstance(event, Said):
             self._say(event.text, "yellow")
         elif isinstance(event, TaskEnded):
             if event.note:
-                self._say(event.note)
+                self._say(event.note, host=event.host)
             if self._verbose and event.text:
                 self._say(event.text, "dim")
 
     def end(self, outcome: Outcome) -> None:
-        """Leave the phases standing and print the result under them."""
+        """Leave the result standing."""
         self._ended = True
-        self.story.phase = None
-        self.story.work.clear()
+        if self.story.room:
+            self._live.stop()
+            self._end_of_room(outcome)
+            return
+        with self._lock:
+            self.story.phase = None
+            self.story.work.clear()
         self._live.stop()
+        self._result(outcome)
+
+    def _end_of_room(self, outcome: Outcome) -> None:
+        for (text, style), hosts in self._said.items():
+            who = f"{names(hosts)}: " if hosts else ""
+            self._console.print(Text(f"{who}{text}", style=style), soft_wrap=True)
+        self._result(outcome)
+
+    def _result(self, outcome: Outcome) -> None:
         found = desks(self.story)
-        if len(found) == 1:
-            self._console.print(panel(found[0], rc=outcome.rc))
-        elif found:
-            self._console.print(room(found))
+        if self.story.room and not small(self.story):
+            self._print(table(self.story, self._console.width))
+        else:
+            for desk in found:
+                self._console.print(panel(desk, outcome.rc, titled=len(found) > 1))
         for desk in found:
             # Without a frame and without breaks: people copy it.
             for line in words.paste(desk.report):
-                self._say(line)
-        for event in self.story.failures():
-            style = "yellow" if event.waits_for_reboot else "red"
-            self._console.print(Text("\n".join(words.failure(event, half_of(found, event.host))), style=style))
+                self._console.print(Text(line), soft_wrap=True)
+        self._print(failures(self.story, self._play, outcome))
         last = words.ending(outcome, self.story.changed)
         self._console.print(Text(last, style=_ENDS.get(outcome.rc, "red")), soft_wrap=True)
 
-    def _say(self, text: str, style: str = "") -> None:
-        self._console.print(Text(text, style=style), soft_wrap=True)
+    def _print(self, lines: list[Line]) -> None:
+        for line in lines:
+            self._console.print(Text.assemble(*line), soft_wrap=True)
+
+    def _say(self, text: str, style: str = "", host: str = "") -> None:
+        if self.story.room:
+            with self._lock:
+                self._said.setdefault((text, style), set()).update({host} - {""})
+        else:
+            self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def _canvas(self, whole: bool) -> Live:
+        return Live(
+            console=self._console,
+            get_renderable=self._draw_room if whole else self._draw,
+            # A room's picture is a screen full of text, which may have to go through a thin line.
+            refresh_per_second=4 if whole else 8,
+            redirect_stdout=False,
+            screen=whole and self._console.is_terminal,
+            transient=whole,
+        )
+
+    def _take_the_terminal(self) -> None:
+        self._live.transient = True
+        self._live.stop()
+        self._live = self._canvas(whole=True)
+        self._live.start()
+
+    def _draw_room(self) -> RenderableType:
+        with self._lock:
+            now = self.story.at + self._clock() - self._heard
+            head = f"$ {words.command(self._play.command())}"
+            said = [text for text, style in self._said if style == "yellow"]
+            lines = frame(self.story, now, self._console.width, self._console.height, said, head)
+        return Text("\n").join(Text.assemble(*line) for line in lines)
 
     def _draw(self) -> RenderableType:
+        with self._lock:
+            return self._draw_desk()
+
+    def _draw_desk(self) -> RenderableType:
         story = self.story
         since = max(0.0, time.time() - story.at) if story.phase else 0.0
         phases = Table.grid(padding=(0, 1))
@@ -106,30 +175,18 @@ class LiveScreen:
         return Group(phases, *([bars] if works else []), *([Text(f"  and {more} more", style="dim")] if more else []))
 
 
-def panel(desk: Desk, rc: int = 0) -> Panel:
-    """Return one desk's report in a frame, of both its halves where it has two."""
+def panel(desk: Desk, rc: int = 0, titled: bool = False) -> Panel:
+    """Return one desk's report in a frame, of both its halves where it has two.
+
+    :param titled: whether its name stands in the frame.
+    """
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, text in words.whole(desk):
         grid.add_row(name, Text(text, style=_STYLES.get(name, "")))
-    return Panel(grid, border_style=_ENDS.get(rc, "red"), expand=False)
-
-
-def room(found: list[Desk]) -> Table:
-    """Return many desks' reports as a table, a row a desk; the warnings stand in the last column.
-
-    A column for Windows is there where any desk has it.
-    """
-    table = Table(show_edge=False, pad_edge=False)
-    columns = {**(_WINDOWS if any(desk.windows_host for desk in found) else {}), **_COLUMNS}
-    for name in ("desk", *columns):
-        table.add_column(name, overflow="fold", style=_STYLES.get(name, ""))
-    for desk in found:
-        rows = words.whole(desk)
-        cells = ("\n".join(text for row, text in rows if row in names) for names in columns.values())
-        table.add_row(desk.name, *cells)
-    return table
+    title = Text(desk.name) if titled else None
+    return Panel(grid, border_style=_ENDS.get(rc, "red"), expand=False, title=title, title_align="left")
 
 
 def _mark(phase: Phase) -> Text:

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people see of a room: captured runs as golden text in 80 and 200 columns, and 200 made-up desks.
+
+``python -m tests.unit.test_screens_room --write`` writes the golden text anew, to be looked at in the difference.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from llmdesk import words
+from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, TaskEnded
+from llmdesk.run import INTERRUPTED, Outcome, Play
+from llmdesk.screen.live import LiveScreen
+from llmdesk.screen.plain import PlainScreen
+from llmdesk.screen.room import Line, failures, frame, names, natural, reason, table, unfinished
+from llmdesk.story import QUIET, STALLED, Story
+from tests.unit.test_events import events, story
+
+GOLDEN = Path(__file__).parent / "fixtures" / "screens"
+PLAY = Play("site.yml", inventory=("room.yml",))
+FAILED = Outcome(4, 12.34, Path("/state/runs/1"))
+RUNS = ("room", "room-host-pinned")
+
+
+def text(lines: list[Line]) -> str:
+    return "".join("".join(piece for piece, _ in line).rstrip() + "\n" for line in lines)
+
+
+def pictures(run: str, width: int) -> str:
+    """Return frames of a run at three moments, and its end."""
+    told, happened = Story(), events(run)
+    shown = []
+    for index, event in enumerate(happened):
+        told.add(event)
+        if index in (len(happened) * part // 20 for part in (3, 9, 15)):
+            shown.append(text(frame(told, told.at, width, 18, ["A warning."], "$ ansible-playbook site.yml")))
+    shown.append(text(table(told, width)) + text(failures(told, PLAY, FAILED)))
+    return f"{'=' * width}\n".join(shown)
+
+
+def plain(run: str) -> str:
+    stream = io.StringIO()
+    on = PlainScreen(stream, False)
+    on.begin(PLAY)
+    for event in events(run):
+        on.show(event)
+    on.end(FAILED)
+    return stream.getvalue()
+
+
+def golden() -> dict[str, str]:
+    """Return every picture by the name of its file."""
+    found = {f"{run}-{width}.txt": pictures(run, width) for run in RUNS for width in (80, 200)}
+    return found | {f"{run}-plain.txt": plain(run) for run in RUNS}
+
+
+@pytest.mark.parametrize("name", [f"{run}-{kind}.txt" for run in RUNS for kind in ("80", "200", "plain")])
+def test_a_room_looks_as_it_should(name: str) -> None:
+    assert golden()[name] == (GOLDEN / name).read_text()
+
+
+def test_a_plain_room_has_no_line_for_every_desk_and_task() -> None:
+    told = story("room-host-pinned")
+    assert len(plain("room-host-pinned").splitlines()) < 5 * len(told.hosts) + 10
+
+
+# --- 200 desks -------------------------------------------------------------------------------------------------------
+
+PHASES = ("desk", "docker", "open_webui", "ollama_models", "verify")
+MODEL = 2_000_000_000
+
+
+def big(done: int = 120, broken: int = 8, working: int = 40, count: int = 200) -> Story:
+    """Return a run in the middle, after 300 seconds: some done, some broken, some that pull, the rest to come."""
+    told = Story()
+    hosts = [f"desk{number:03}" for number in range(1, count + 1)]
+    told.add(HostsNamed(0.0, tuple(hosts)))
+    chance = random.Random(1)
+    come = iter(hosts)
+
+    def at_work(host: str, last: int, ends: bool) -> None:
+        for index, phase in enumerate(PHASES[: last + 1]):
+            told.add(HostStarted(10.0 * index, "Make every desk answer", phase, f"Do {phase}", host))
+            if index < last or ends:
+                told.add(TaskEnded(10.0 * index + 9, phase, f"Do {phase}", host, "changed"))
+
+    for _ in range(done):
+        host = next(come)
+        at_work(host, 4, True)
+        model = {"name": "llama3.2:3b", "on": "gpu"}
+        report = {"model": model, "proof": {"tokens_per_s": 90.5}, "address": f"http://{host}:3000"}
+        told.add(TaskEnded(200.0, "verify", "Report", host, "ok", report=report))
+    for _ in range(broken):
+        host = next(come)
+        at_work(host, 1, False)
+        told.add(TaskEnded(30.0, "docker", "Install Docker", host, "failed", message=f"No space left on {host}"))
+    for _ in range(working):
+        host = next(come)
+        at_work(host, 3, False)
+        for second in range(290, 301, 2):
+            share = chance.random() / 10 + (second - 290) / 100
+            told.add(Progress(float(second), host, "llama3.2:3b", int(MODEL * share), MODEL, "bytes"))
+    return told
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+@pytest.mark.parametrize("height", [5, 8, 12, 24, 60])
+def test_a_frame_never_has_more_than_the_terminal(width: int, height: int) -> None:
+    for told in (big(), big(0, 0, 200), big(0, 200, 0), big(200, 0, 0), big(0, 0, 0)):
+        lines = frame(told, 301.0, width, height, ["one", "two", "three"], "$ a command")
+        assert len(lines) <= height
+        assert max(cell_len("".join(piece for piece, _ in line)) for line in lines) <= width
+        assert any("of 200 desks done" in "".join(piece for piece, _ in line) for line in lines)
+
+
+def test_what_needs_a_person_stands_on_top_and_the_rest_is_counted() -> None:
+    shown = text(frame(big(), 301.0, 80, 24)).splitlines()
+    assert [line[2:9] for line in shown[:8]] == [f"desk{number}" for number in range(121, 129)]
+    assert "No space left on desk121" in shown[0]
+    assert any(line.startswith("• and ") and "more that work: ollama_models" in line for line in shown)
+    assert any(line.startswith("· 32 desks waiting: desk169, ") for line in shown)
+    assert any(line.startswith("✓ 120 desks done: desk001, ") for line in shown)
+    assert "120 of 200 desks done, 8 failed, 40 working, 32 waiting" in shown[-2]
+    assert "MB/s, about " in shown[-1]
+
+
+def test_the_slowest_are_shown() -> None:
+    told = big()
+    host = "desk168"
+    told.add(HostStarted(300.0, "Make every desk answer", "docker", "Install Docker", host))
+    assert any(line.startswith("• desk168  docker") for line in text(frame(told, 301.0, 80, 20)).splitlines())
+
+
+def test_what_does_not_move_needs_a_person() -> None:
+    told = big(0, 0, 2, 2)
+    told.add(Progress(300.0 + STALLED, "desk001", "llama3.2:3b", MODEL // 2, MODEL, "bytes"))
+    first, second, *_ = text(frame(told, 301.0 + STALLED, 80, 20)).splitlines()
+    assert first.startswith("! desk002  ollama_models  nothing moves for 1:01: llama3.2:3b ")
+    assert second.startswith("• desk001")
+    told.add(HostStarted(400.0, "Make every desk answer", "verify", "Chat", "desk001"))
+    assert told.hosts["desk001"].state(400 + QUIET - 1) == "working"
+    assert told.hosts["desk001"].state(400 + QUIET + 1) == "stalled"
+
+
+def test_a_room_that_is_done_folds_what_is_healthy() -> None:
+    told = big(190, 10, 0)
+    shown = text(table(told, 100)).splitlines()
+    assert len(shown) < 40
+    assert [line.split()[1] for line in shown[2:12]] == [f"desk{number}" for number in range(191, 201)]
+    assert "✓ and 170 desks more that are as they should be, 170 of them changed" in shown
+
+
+def test_the_same_failure_of_many_is_told_once() -> None:
+    told = big(190, 10, 0)
+    shown = text(failures(told, PLAY, FAILED))
+    assert "desk191, desk192, desk193 and 7 more: docker | Install Docker" in shown
+    assert shown.count("No space left") == 1
+    hosts = ",".join(f"desk{number}" for number in range(191, 201))
+    assert (
+        f"Only those 10 again:\n  ./llmdesk retry\n  $ ansible-playbook site.yml -i room.yml --limit {hosts}\n" in shown
+    )
+
+
+def test_a_frame_of_200_desks_is_drawn_in_a_moment() -> None:
+    told = big()
+    began = time.process_time()
+    for _ in range(20):
+        frame(told, 301.0, 200, 60)
+    assert (time.process_time() - began) / 20 < 0.1  # Four a second; a twentieth of that is usual.
+
+
+# --- Small things ----------------------------------------------------------------------------------------------------
+
+
+def test_a_room_begins_with_the_second_host_of_a_play() -> None:
+    told = Story()
+    told.add(HostStarted(0, "Make every Windows machine carry a desk", "wsl", "Ask", "pc1"))
+    told.add(HostStarted(1, "Make every desk answer", "docker", "Ask", "pc1-wsl"))
+    assert not told.room
+    told.add(HostStarted(2, "Make every desk answer", "docker", "Ask", "pc2-wsl"))
+    assert told.room
+
+
+def test_windows_gives_way_to_the_distro_that_it_carries() -> None:
+    assert [row.host for row in story("windows").rows()] == ["pc1-wsl"]
+    assert {row.host for row in story("windows-dead-distro").rows()} == {"pc1-wsl"}
+    assert [row.host for row in story("windows-reboot").rows()] == ["pc1"]
+
+
+def test_a_rescue_takes_a_desk_out_of_the_failed() -> None:
+    assert {row.state(row.ended or 0) for row in story("story").rows()} == {"done"}
+
+
+def test_phases_of_desks_that_go_their_own_way_have_their_time() -> None:
+    told = story("room-host-pinned")
+    assert list(told.phases) == ["docker", "open_webui", "ollama_models", "verify"]
+    assert all(0 < phase.seconds < told.seconds for phase in told.phases.values())
+    assert told.phases["ollama_models"].seconds > 6  # Pulls of three seconds, with five at a time of twelve.
+
+
+def test_bytes_and_time_left() -> None:
+    told = big(0, 0, 2, 4)
+    come, total = told.bytes()
+    assert (come, total) == (sum(work.now.completed for work in told.work.values()), 2 * MODEL)
+    assert told.rate(300.0) > 0
+    assert told.left(300.0) is None  # Nobody knows how long those take that wait.
+    told = big(2, 0, 2, 4)
+    left = told.left(300.0)
+    assert left is not None
+    assert left >= max(work.remaining or 0 for work in told.work.values())
+    assert told.rate(300.0 + STALLED) == 0
+
+
+def test_what_an_interrupted_run_leaves_undone() -> None:
+    told = big(2, 1, 1, 5)
+    assert unfinished(told, Outcome(INTERRUPTED, 1, Path())) == ["desk003", "desk004", "desk005"]
+    assert unfinished(told, FAILED) == ["desk003"]
+
+
+def test_both_halves_of_a_desk_are_run_again() -> None:
+    assert unfinished(story("windows-dead-distro"), FAILED) == ["pc1", "pc1-wsl"]
+
+
+def test_names() -> None:
+    assert names(["b10", "b9"]) == "b9, b10"
+    assert names(["a1", "a2", "a3", "a4"]) == "a1, a2, a3, a4"
+    assert names([f"a{number}" for number in range(1, 8)]) == "a1, a2, a3 and 4 more"
+    assert sorted(["pc10-wsl", "pc9", "pc10"], key=natural) == ["pc9", "pc10", "pc10-wsl"]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("non-zero return code\nhalf\nE: no space left", "E: no space left"),
+        ("It broke.\nmore", "It broke."),
+        ("", "it gave no reason"),
+        (
+            'Task failed: Data could not be sent to remote host "10.0.0.7". Make sure this host can be reached over'
+            " ssh: ssh: connect to host 10.0.0.7 port 22: No route to host",
+            "ssh: connect to host 10.0.0.7 port 22: No route to host",
+        ),
+    ],
+)
+def test_why_a_desk_broke_in_a_line(message: str, said: str) -> None:
+    assert reason(TaskEnded(0, "docker", "Ask", "desk1", "failed", message=message)) == said
+
+
+def seen(on: LiveScreen, happened: list[Event], outcome: Outcome) -> None:
+    on.begin(PLAY)
+    for event in happened:
+        on.show(event)
+    on.end(outcome)
+
+
+def test_the_terminal_is_given_back_for_the_result() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, highlight=False)
+    seen(LiveScreen(False, console), events("room"), FAILED)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    taken, given_back = shown.index("\x1b[?1049h"), shown.index("\x1b[?1049l")
+    assert taken < given_back
+    result = Text.from_ansi(shown[given_back:]).plain
+    assert "desk05: docker | Install Docker" in result
+    assert "./llmdesk retry" in result
+    assert shown.rstrip().endswith("\x1b[0m")
+    assert "Failed after 12.3 s." in result
+
+
+def test_a_note_of_many_desks_is_told_once() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, highlight=False, color_system=None)
+    happened: list[Event] = [TaskEnded(1.0, "models", "Say", f"desk{n}", "ok", note="A mirror.") for n in range(1, 9)]
+    named = HostsNamed(0.0, tuple(f"desk{n}" for n in range(1, 9)))
+    seen(LiveScreen(False, console), [named, *happened], Outcome(0, 1.0, Path()))
+    result = console.file.getvalue().partition("\x1b[?1049l")[2]  # type: ignore[attr-defined]
+    assert "desk1, desk2, desk3 and 5 more: A mirror." in result
+    assert result.count("A mirror.") == 1
+
+
+def test_hosts_that_a_play_names_are_known_before_they_begin() -> None:
+    line = {"event": "verbose", "created": "2026-01-01T00:00:00+00:00", "stdout": 'llmdesk-hosts ["desk1", "desk2"]'}
+    from llmdesk.events import parse
+
+    told = Story()
+    event = parse(line)
+    assert event is not None
+    told.add(event)
+    assert told.room
+    assert [row.state(0) for row in told.rows()] == ["waiting", "waiting"]
+    told.add(Recap(told.at, {}))
+    assert json.dumps(words.clock(told.seconds)) == '"0:00"'
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for name, picture in golden().items():
+        (GOLDEN / name).write_text(picture)
