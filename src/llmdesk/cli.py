@@ -10,6 +10,7 @@ from llmdesk.commands.down import down
 from llmdesk.commands.fit import fit
 from llmdesk.commands.logs import logs
 from llmdesk.commands.password import password
+from llmdesk.commands.retry import retry
 from llmdesk.commands.status import status
 from llmdesk.commands.up import up
 from llmdesk.commands.verify import verify
@@ -29,5 +30,5 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (up, status, verify, fit, logs, password, down):
+for command in (up, status, verify, fit, retry, logs, password, down):
     main.add_command(command)

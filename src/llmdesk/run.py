@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -135,6 +136,7 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
 
     :param keep: whether events, and what the desks are found to be, are written to the records as well.
     :returns: the outcome; its ``rc`` is Ansible's, or 130 when the run was interrupted.
+    :raises OSError: the records cannot be written, a full disk say; nothing is left at work.
     """
     began = time.monotonic()
     records = state_dir()
@@ -150,6 +152,8 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
     def handle(event: dict[str, Any]) -> bool:
         interruption.pid = event.get("pid") or interruption.pid
         try:
+            if "event" not in event:  # ansible-runner reads the rest of it from a file, which Ansible could not write.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(home()))
             if not broken:
                 on_event(event)
         except Exception as error:  # A closed pipe, say. Raised here, it would leave Ansible at work without us.
@@ -170,7 +174,7 @@ def _run_here(
 ) -> int:
     import ansible_runner  # A fifth of a second that --help and completion need not wait for.
 
-    with secret_files(play) as secrets:
+    with secret_files(play) as secrets, _nothing_left():
         runner = ansible_runner.run(
             private_data_dir=str(state_dir()),
             project_dir=str(REPOSITORY),
@@ -274,6 +278,16 @@ def secret_files(play: Play) -> Iterator[list[str]]:
                 script.chmod(0o700)
                 arguments += [option, str(script)]
         yield arguments
+
+
+@contextlib.contextmanager
+def _nothing_left() -> Iterator[None]:
+    """End Ansible where ansible-runner breaks and forgets it, as on a full disk."""
+    try:
+        yield
+    except BaseException:
+        _kill_family(os.getpid())
+        raise
 
 
 def _kill_family(pid: int) -> None:

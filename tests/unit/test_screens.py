@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from rich.console import Console, RenderableType
 
 from llmdesk import screen, words
 from llmdesk.desks import desks
-from llmdesk.events import Event, Progress, Said, TaskEnded, TaskStarted, parse
-from llmdesk.run import INTERRUPTED, REBOOT_NEEDED, Outcome, Play
+from llmdesk.events import Event, Progress, TaskEnded, TaskStarted, parse
+from llmdesk.run import INTERRUPTED, REBOOT_NEEDED, REPOSITORY, Outcome, Play
 from llmdesk.screen.json import JsonScreen
 from llmdesk.screen.live import LiveScreen, panel
 from llmdesk.screen.log import LogScreen
@@ -244,7 +245,7 @@ def test_live_shows_bars_while_a_model_is_pulled() -> None:
     on.begin(PLAY)
     on.show(TaskStarted(0, "ollama_models", "Pull the model"))
     on.show(Progress(1, "localhost", "smollm2:135m", 40, 100, "bytes"))
-    on.show(Said(2, "A word, above which all is drawn again."))
+    on._live.refresh()
     on.end(Outcome(0, 3.0, Path("/state")))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "smollm2:135m" in text
@@ -293,6 +294,15 @@ def test_json_is_one_document_a_line_with_the_result_last() -> None:
     assert result["hosts"]["desk1"]["report"]["model"]["name"] == "smollm2:135m"
     assert result["hosts"]["desk2"]["report"] is None
     assert [(failure["host"], failure["task"]) for failure in result["failures"]] == [("desk2", "Break on purpose")]
+
+
+@pytest.mark.parametrize("run", sorted(path.stem for path in RUNS.glob("*.jsonl")))
+def test_json_is_what_its_schema_says(run: str) -> None:
+    schema = json.loads((REPOSITORY / "docs/schema/events.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for document in documents(run, 2):
+        validator.validate(document)
 
 
 def log(*events: Event) -> str:

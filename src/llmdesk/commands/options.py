@@ -26,6 +26,7 @@ SHOWN = (
     click.option(
         "-v", "--verbose", count=True, help="Show Ansible's own output too; -vvv is what Ansible makes of it."
     ),
+    click.option("--log", metavar="FILE", help="Also add what happens to this file, line by line with its time."),
 )
 """How a run is shown."""
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +16,8 @@ from typing import Any
 import click
 
 from llmdesk.run import Play
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
@@ -32,37 +36,68 @@ def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
         check=options.get("check", False),
         diff=options.get("diff", False),
         verbosity=options.get("verbose", 0),
-        become_password=_ask_password("BECOME password") if options["ask_become_pass"] else None,
-        vault_password=_ask_password("Vault password") if options["ask_vault_pass"] else None,
+        become_password=ask_password("BECOME password") if options["ask_become_pass"] else None,
+        vault_password=ask_password("Vault password") if options["ask_vault_pass"] else None,
     )
 
 
-def show(playbook: str, variables: dict[str, Any], as_json: bool, **options: Any) -> None:
+def show(playbook: str, variables: dict[str, Any], as_json: bool, log: str | None = None, **options: Any) -> None:
     """Run the play that options ask for on the screen that suits, and end this process with its exit code."""
     from llmdesk import screen
 
     wanted = play(playbook, variables, **options)
-    finish(wanted, screen.choose(as_json, bool(options["verbose"])))
+    finish(wanted, screen.choose(as_json, bool(options["verbose"]), log))
 
 
 def finish(wanted: Play, shown: Any, keep: bool = True) -> None:
     """Run a play on a screen, and end this process with its exit code.
 
+    A terminal or pipe that is gone ends the run, and then this process without a word, since nobody reads it.
+
     :param keep: whether its events are written to the records as well.
+    :raises click.ClickException: another run works on the same inventory, or nothing can be written to the records.
     """
+    from llmdesk import again
     from llmdesk.events import parse
-    from llmdesk.run import run
+    from llmdesk.lock import Busy, locked
+    from llmdesk.run import home, run
+    from llmdesk.screen.room import unfinished
 
     def take(raw: dict[str, Any]) -> None:
         event = parse(raw)
         if event is not None:
             shown.show(event)
 
-    shown.begin(wanted)
-    outcome = run(wanted, take, keep)
-    outcome = replace(outcome, rc=shown.story.exit_code(outcome.rc))
-    shown.end(outcome)
+    try:
+        with locked(wanted):
+            shown.begin(wanted)
+            outcome = run(wanted, take, keep)
+            outcome = replace(outcome, rc=shown.story.exit_code(outcome.rc))
+            if keep:
+                again.keep(wanted, unfinished(shown.story, outcome), outcome.records.name)
+            shown.end(outcome)
+    except Busy as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        shown.abandon()
+        if error.errno in (errno.EPIPE, errno.EIO):
+            _hush()
+            sys.exit(1)
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise click.ClickException(
+            f"{error.strerror}: the records of runs in {home()} cannot be written, so the run was ended. "
+            "Make room there, or name another folder by XDG_STATE_HOME. Then type the same command again."
+        ) from None
     sys.exit(outcome.rc)
+
+
+def _hush() -> None:
+    """Let nothing more be written to where nobody reads: Python flushes once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def _need_root() -> None:
@@ -80,7 +115,8 @@ def _need_root() -> None:
         )
 
 
-def _ask_password(prompt: str) -> str:
+def ask_password(prompt: str) -> str:
+    """Ask for a password, without showing it."""
     answer: str = click.prompt(prompt, hide_input=True, err=True)
     return answer
 

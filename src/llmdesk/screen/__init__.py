@@ -26,9 +26,24 @@ class Screen(Protocol):
     def end(self, outcome: Outcome) -> None:
         """Show the result."""
 
+    def abandon(self) -> None:
+        """Give back what was taken of a terminal; the run has no result."""
 
-def choose(json: bool, verbose: bool) -> Screen:
-    """Return the screen for this output: live only on a terminal that can move its cursor and wants colours."""
+
+def choose(json: bool, verbose: bool, log: str | None = None) -> Screen:
+    """Return the screen for this output: live only on a terminal that can move its cursor and wants colours.
+
+    :param log: a file to which everything is written as well.
+    :raises click.ClickException: that file cannot be written.
+    """
+    if log is None:
+        return _choose(json, verbose)
+    from llmdesk.screen.both import Both
+
+    return Both(_choose(json, verbose), log)
+
+
+def _choose(json: bool, verbose: bool) -> Screen:
     # Only the one that is used is loaded: rich takes a tenth of a second.
     if json:
         from llmdesk.screen.json import JsonScreen

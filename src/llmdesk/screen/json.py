@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from llmdesk.desks import as_json, desks, half_of
 from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, Said, TaskEnded, TaskStarted
 from llmdesk.run import Outcome, Play
+from llmdesk.screen.room import unfinished
 from llmdesk.story import Story
 from llmdesk.words import remedy
 
@@ -32,6 +33,9 @@ class JsonScreen:
     def __init__(self, stream: TextIO) -> None:
         self.story = Story()
         self._stream = stream
+
+    def abandon(self) -> None:
+        """Leave what was written as it is."""
 
     def begin(self, play: Play) -> None:
         """Write what is going to run."""
@@ -71,6 +75,7 @@ class JsonScreen:
                 "hosts": hosts,
                 "desks": {desk.name: as_json(desk) for desk in found},
                 "failures": failures,
+                "unfinished": unfinished(story, outcome),
                 "records": str(outcome.records),
             }
         )

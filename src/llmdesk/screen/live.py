@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -71,6 +72,11 @@ class LiveScreen:
                 self._say(event.note, host=event.host)
             if self._verbose and event.text:
                 self._say(event.text, "dim")
+
+    def abandon(self) -> None:
+        """Give the terminal back, if it is still there."""
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
     def end(self, outcome: Outcome) -> None:
         """Leave the result standing."""

@@ -24,6 +24,9 @@ class LogScreen:
         self._rest = rest
         self._last: dict[str, str] = {}
 
+    def abandon(self) -> None:
+        """Leave what was written as it is."""
+
     def begin(self, play: Play) -> None:
         """Say the command that does the same."""
         print(f"$ {words.command(play.command())}", file=self._rest)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from typing import Protocol
 
 from llmdesk import words
 from llmdesk.desks import Desk, desks
@@ -25,6 +25,16 @@ WIDTH = 120
 """Columns of a room's table: nobody knows how wide the paper is."""
 
 
+class Lines(Protocol):
+    """Where text is written to."""
+
+    def write(self, text: str, /) -> int:
+        """Write text."""
+
+    def flush(self) -> None:
+        """Write it now."""
+
+
 class PlainScreen:
     """Writes a line for every task that has work to do, and one now and then for work that takes long.
 
@@ -32,7 +42,7 @@ class PlainScreen:
     for every failure, and the totals now and then.
     """
 
-    def __init__(self, stream: TextIO, verbose: bool) -> None:
+    def __init__(self, stream: Lines, verbose: bool) -> None:
         self.story = Story()
         self._stream = stream
         self._verbose = verbose
@@ -42,6 +52,9 @@ class PlainScreen:
         self._came_at = self._totals_at = 0.0
         self._at_phase: dict[str, str] = {}
         self._noted: set[str] = set()
+
+    def abandon(self) -> None:
+        """Leave what was written as it is."""
 
     def begin(self, play: Play) -> None:
         """Write the command that does the same."""
