@@ -21,6 +21,7 @@ import click
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 from docker.models.containers import Container
 
+from bench.events import table as events_table
 from bench.models import table as models_table
 from bench.race import Race
 from lab import desk, engine, models
@@ -139,7 +140,7 @@ def desk_table(turns: int, say: Callable[[str], None], keep: bool) -> str:
 
 
 @click.command(help=__doc__)
-@click.argument("parts", nargs=-1, type=click.Choice(["desk", "models"]))
+@click.argument("parts", nargs=-1, type=click.Choice(["desk", "events", "models"]))
 @click.option("--turns", default=5, show_default=True, help="How often each side runs.")
 @click.option("--write", is_flag=True, help="Put the tables into bench/README.md.")
 @click.option("--keep", is_flag=True, help="Leave the desk standing.")
@@ -150,6 +151,7 @@ def main(parts: tuple[str, ...], turns: int, write: bool, keep: bool) -> None:
         click.echo(f"bench: {text}", err=True)
 
     measured = {"desk": lambda: desk_table(turns, say, keep), "models": lambda: models_table(turns, say)}
+    measured["events"] = lambda: events_table(turns, say)
     with engine.running(say):
         for part in parts or measured:
             table = f"\nMeasured on {machine()}; of {turns} turns the middle one, fastest and slowest in brackets.\n"

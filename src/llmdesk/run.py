@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from llmdesk.events import PROGRESS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The checkout: its ansible.cfg, inventory and collection apply."""
 
@@ -159,7 +161,8 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         except Exception as error:  # A closed pipe, say. Raised here, it would leave Ansible at work without us.
             broken.append(error)
             interruption.ask()
-        return keep
+        # Nobody reads later how far a pull was every half a second; fifty desks would write a file each time.
+        return keep and not event.get("stdout", "").startswith(PROGRESS)
 
     with interruption.watched():
         rc = _run_here(play, ident, handle, interruption, keep)

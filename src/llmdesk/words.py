@@ -18,8 +18,36 @@ _REMEDIES = (
     (f"^{REBOOT}", "Once it has restarted, type the same command again: it carries on where it stopped."),
     (r"password is required|Missing sudo password", "Add -K, and type the password of sudo."),
     (r"Incorrect su(do)? password", "The password of sudo was not taken. Type the command again."),
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has changed",
+        "It is another machine than before, or the same set up anew. If you know why, forget its old key with"
+        " 'ssh-keygen -R' and its address, log in once with 'ssh {host}', and type the same command again.",
+    ),
     (r"Host key verification failed", "Log in once with 'ssh {host}' and accept its key."),
-    (r"Permission denied \(", "See that 'ssh {host}' lets you in without a password."),
+    (
+        r"(identity|key) file .* (not accessible|does not exist)|Load key .*: (invalid format|error in libcrypto)",
+        "The key of --private-key or ansible_ssh_private_key_file is none that ssh can read.",
+    ),
+    (r"UNPROTECTED PRIVATE KEY FILE|bad permissions", "Let nobody but you read the key: chmod 600 and its name."),
+    (
+        r"Permission denied \(|Too many authentication failures",
+        "The desk does not take this key. See that 'ssh {host}' lets you in without a password, or name the right"
+        " user and key with -u and --private-key.",
+    ),
+    (
+        r"(?i)system is (going down|booting up)|pam_nologin|Connection .*(closed|reset) by|closed by remote host"
+        r"|Broken pipe|The desk stopped answering",
+        "It went away in the middle, as it does when it restarts. See that 'ssh {host}' works again, then type the"
+        " same command again: what is done stays done.",
+    ),
+    (
+        r"(?i)Could not resolve hostname|Name or service not known",
+        "Nobody knows this name: set ansible_host to its address in the inventory, or mend the name server.",
+    ),
+    (
+        r"(?i)(ssh: connect to host|port \d+:?).*(timed out|No route to host)|Connection timed out",
+        "Nothing answers there: see that it is switched on and on this network, and that 'ssh {host}' works.",
+    ),
     (
         r"(?s)^(?!.*desk_(proxy|ca_certificates)).*(cannot be reached|did not answer within|Network is unreachable"
         r"|Failed to fetch|Temporary failure|Could not (connect|resolve)|Failed to update apt cache)",
@@ -63,12 +91,13 @@ def amount(work: Work) -> str:
 
 
 def share(come: int, whole: int) -> str:
-    """Return bytes of a whole: ``24.6/98.4 MB``; where nobody knows the whole, ``24.6 MB``."""
+    """Return bytes of a whole in its unit: ``24.6/98.4 MB``; where nobody knows the whole, ``24.6 MB``."""
     if not whole:
         return size(come)
-    done, total = size(come), size(whole)
-    unit = total.rpartition(" ")[2]
-    return f"{done.removesuffix(f' {unit}')}/{total}"
+    total = size(whole)
+    number, _, unit = total.partition(" ")
+    part = come * float(number) / whole
+    return f"{part:.0f}/{total}" if unit == "B" else f"{part:.1f}/{total}"
 
 
 def pace(work: Work) -> str:

@@ -332,6 +332,14 @@ def test_sizes(count: float, text: str) -> None:
     assert words.size(count) == text
 
 
+@pytest.mark.parametrize(
+    ("come", "whole", "text"),
+    [(24590608, 98362432, "24.6/98.4 MB"), (0, 98362432, "0.0/98.4 MB"), (276e6, 2e9, "0.3/2.0 GB"), (5, 0, "5 B")],
+)
+def test_bytes_of_a_whole(come: int, whole: int, text: str) -> None:
+    assert words.share(int(come), int(whole)) == text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3675, "1:01:15")])
 def test_clocks(seconds: float, text: str) -> None:
     assert words.clock(seconds) == text
@@ -354,6 +362,16 @@ def test_a_broken_link_comes_with_its_remedy() -> None:
         ("Missing sudo password", "Add -K"),
         ("Incorrect sudo password", "was not taken"),
         ("Host key verification failed.", "'ssh desk1'"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "ssh-keygen -R"),
+        ("ann@10.0.0.7: Permission denied (publickey).", "--private-key"),
+        ('Load key "/k": invalid format\nann@10.0.0.7: Permission denied (publickey).', "none that ssh can read"),
+        ("Permissions 0644 for '/k' are too open. WARNING: UNPROTECTED PRIVATE KEY FILE!", "chmod 600"),
+        ("Shared connection to 10.0.0.7 closed by remote host.", "went away in the middle"),
+        ("Connection to 10.0.0.7 closed by remote host.", "went away in the middle"),
+        ("System is going down. Unprivileged users are not permitted to log in anymore.", "went away in the middle"),
+        ("ssh: Could not resolve hostname desk1: Name or service not known", "Nobody knows this name"),
+        ("ssh: connect to host 10.0.0.7 port 22: Connection timed out", "switched on"),
+        ("ssh: connect to host 10.0.0.7 port 22: No route to host", "switched on"),
     ],
 )
 def test_failures_that_everybody_meets_have_a_remedy(reason: str, remedy: str) -> None:

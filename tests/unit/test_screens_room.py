@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What people see of a room: captured runs as golden text in 80 and 200 columns, and 200 made-up desks.
 
-``python -m tests.unit.test_screens_room --write`` writes the golden text anew, to be looked at in the difference.
+``python -m tests.unit.test_screens_room`` writes the golden text and the README's picture anew, to be looked at.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from llmdesk import words
 from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, TaskEnded
-from llmdesk.run import INTERRUPTED, Outcome, Play
+from llmdesk.run import INTERRUPTED, REPOSITORY, Outcome, Play
 from llmdesk.screen.live import LiveScreen
 from llmdesk.screen.plain import PlainScreen
 from llmdesk.screen.room import Line, failures, frame, names, natural, reason, table, unfinished
@@ -231,6 +232,10 @@ def test_both_halves_of_a_desk_are_run_again() -> None:
     assert unfinished(story("windows-dead-distro"), FAILED) == ["pc1", "pc1-wsl"]
 
 
+def test_the_picture_in_the_documents_is_of_this_screen() -> None:
+    assert picture() == (REPOSITORY / "docs" / "images" / "room.svg").read_text()
+
+
 def test_names() -> None:
     assert names(["b10", "b9"]) == "b9, b10"
     assert names(["a1", "a2", "a3", "a4"]) == "a1, a2, a3, a4"
@@ -243,6 +248,10 @@ def test_names() -> None:
     [
         ("non-zero return code\nhalf\nE: no space left", "E: no space left"),
         ("It broke.\nmore", "It broke."),
+        (
+            f"Failed to connect to the host via ssh: {'@' * 59}\nHost key verification failed.",
+            "Host key verification failed.",
+        ),
         ("", "it gave no reason"),
         (
             'Task failed: Data could not be sent to remote host "10.0.0.7". Make sure this host can be reached over'
@@ -299,7 +308,24 @@ def test_hosts_that_a_play_names_are_known_before_they_begin() -> None:
     assert json.dumps(words.clock(told.seconds)) == '"0:00"'
 
 
+def picture(width: int = 110, height: int = 26) -> str:
+    """Return a picture of a room in the middle of a run, as SVG that needs nothing from elsewhere."""
+    told = big(14, 2, 22, 50)
+    host = "desk031"
+    told.add(HostStarted(300.0, "Make every desk answer", "open_webui", "Start the container", host))
+    stalled = told.hosts["desk020"].work
+    assert stalled is not None
+    stalled.moved = 300.0 - 2 * STALLED
+    console = Console(record=True, file=io.StringIO(), width=width, height=height, force_terminal=True)
+    head = "$ ansible-playbook site.yml -i inventory/room.yml"
+    for line in frame(told, 301.0, width, height, [], head):
+        console.print(Text.assemble(*line), soft_wrap=True)
+    drawn = console.export_svg(title="./llmdesk up -i inventory/room.yml", unique_id="room")
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL).replace("Fira Code, ", "") + "\n"
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for name, picture in golden().items():
-        (GOLDEN / name).write_text(picture)
+    for name, shown in golden().items():
+        (GOLDEN / name).write_text(shown)
+    (REPOSITORY / "docs" / "images" / "room.svg").write_text(picture())

@@ -58,7 +58,7 @@ _ENDED: dict[State, str] = {
 _SSH = re.compile(
     r"^(Task failed: )?(Data could not be sent to remote host|Failed to connect to the host via ssh).*?: "
 )
-_SAYS_NOTHING = ("non-zero return code", "MODULE FAILURE")
+_SAYS_NOTHING = ("non-zero return code", "MODULE FAILURE", "@@@@")
 """How the first line of a reason begins where the last one of what was printed says more."""
 
 
@@ -135,7 +135,7 @@ def _traffic(story: Story, now: float) -> str:
 
 def _totals(story: Story, rows: list[tuple[State, Row]], now: float, width: int) -> list[Line]:
     states = Counter(state for state, _ in rows)
-    took = words.clock(max(0.0, now - (story.began or now)))
+    took = words.clock(max(0.0, now - (now if story.began is None else story.began)))
     counts = fit(_counts(states), width - len(took) - 1)
     gap = width - cell_len(counts) - len(took)
     return [
@@ -276,7 +276,8 @@ class _Rows:
 def reason(event: TaskEnded) -> str:
     """Return why a host broke, in a line."""
     lines = event.message.strip().splitlines() or ["it gave no reason"]
-    return lines[-1] if lines[0].startswith(_SAYS_NOTHING) else _SSH.sub("", lines[0])
+    first = _SSH.sub("", lines[0])
+    return lines[-1] if first.startswith(_SAYS_NOTHING) else first
 
 
 def achieved(row: Row) -> str:
