@@ -21,8 +21,11 @@ from tests.integration.story import room
 
 DESKS = 50
 MANY = 200
+FORKS = 50
 PULL = {"room_pull_seconds": 60, "room_pull_steps": 120}
 """A model that comes in a minute, with two lines a second, as the collection's own pulls have."""
+
+SHORT = {"room_pull_seconds": 20, "room_pull_steps": 40}
 
 OURS = """
 import resource, sys
@@ -31,7 +34,7 @@ from pathlib import Path
 from llmdesk.commands import plays
 from llmdesk.screen.live import LiveScreen
 from rich.console import Console
-wanted = room(Path(sys.argv[1]), int(sys.argv[2]), "host_pinned", forks=int(sys.argv[2]), **eval(sys.argv[3]))
+wanted = room(Path(sys.argv[1]), int(sys.argv[2]), "host_pinned", forks=50, **eval(sys.argv[3]))
 console = Console(file=open("/dev/null", "w"), force_terminal=True, width=200, height=60, highlight=False)
 try:
     plays.finish(wanted, LiveScreen(False, console))
@@ -59,7 +62,7 @@ def _ours(folder: Path, desks: int, **variables: float) -> tuple[float, float, f
 
 def _theirs(folder: Path, desks: int, **variables: float) -> float:
     """Return the seconds that the same play takes under ansible-playbook."""
-    wanted = room(folder, desks, "host_pinned", forks=desks, **variables)
+    wanted = room(folder, desks, "host_pinned", forks=FORKS, **variables)
     began = time.monotonic()
     subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), *wanted.arguments()],
@@ -84,7 +87,7 @@ def table(turns: int, say: Callable[[str], None]) -> str:
             shares.append(100 * processor / took)
             memory.append(used)
         say(f"{MANY} desks")
-        _took, _processor, much = _ours(folder, MANY, **PULL)
+        _took, _processor, much = _ours(folder, MANY, **SHORT)
     race = Race(f"`llmdesk`, {DESKS} desks that pull", "`ansible-playbook`, the same play", ours, theirs, 1.05)
     rows = [
         race.row(),
