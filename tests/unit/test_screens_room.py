@@ -161,6 +161,22 @@ def test_a_room_that_is_done_folds_what_is_healthy() -> None:
     assert "✓ and 170 desks more that are as they should be, 170 of them changed" in shown
 
 
+def test_a_broken_link_and_drift_need_a_person_though_nothing_failed() -> None:
+    told = big(6, 0, 0, 6)
+    link = {"name": "ollama", "ok": False, "error": "it does not answer", "remedy": "Type './llmdesk up'."}
+    drift = {"against": "run1", "found": [{"sentence": "The port is 3001.", "remedy": "Type './llmdesk up'."}]}
+    for host, report in (("desk002", {"links": [link]}), ("desk004", {"drift": drift}), ("desk005", {"drift": drift})):
+        told.add(TaskEnded(301.0, "verify", "Report", host, "ok", report=report))
+    shown = text(table(told, 80)).splitlines()
+    assert [line.split()[:3] for line in shown[2:5]] == [
+        ["!", "desk002", "broken"],
+        ["!", "desk004", "drift"],
+        ["!", "desk005", "drift"],
+    ]
+    assert "broken   desk002: ollama: it does not answer. Type './llmdesk up'." in shown
+    assert "drift    desk004, desk005: The port is 3001. Type './llmdesk up'." in shown
+
+
 def test_the_same_failure_of_many_is_told_once() -> None:
     told = big(190, 10, 0)
     shown = text(failures(told, PLAY, FAILED))

@@ -289,11 +289,16 @@ def achieved(row: Row) -> str:
         told.append(words.model(model))
     if proof.get("tokens_per_s"):
         told.append(f"{proof['tokens_per_s']} tokens/s")
-    return ", ".join([*told, *(words.link(link) for link in _broken(row))])
+    return ", ".join([*told, *_broken(row), *_drifted(row)])
 
 
-def _broken(row: Row) -> list[dict[str, object]]:
-    return [link for link in (row.report or {}).get("links") or [] if not link.get("ok")]
+def _broken(row: Row) -> list[str]:
+    return [words.link(link) for link in (row.report or {}).get("links") or [] if not link.get("ok")]
+
+
+def _drifted(row: Row) -> list[str]:
+    drift = (row.report or {}).get("drift") or {}
+    return [f"{finding['sentence']} {finding['remedy']}" for finding in drift.get("found") or []]
 
 
 # --- At the end ------------------------------------------------------------------------------------------------------
@@ -309,7 +314,8 @@ def table(story: Story, width: int) -> list[Line]:
     rows = [(row.state(story.at), row) for row in story.rows()]
     lines = _table(rows, story.at, width)
     for heading, style, told in (
-        ("broken", "red", _said(rows, lambda row: [words.link(link) for link in _broken(row)])),
+        ("broken", "red", _said(rows, _broken)),
+        ("drift", "yellow", _said(rows, _drifted)),
         ("warning", "yellow", _said(rows, lambda row: (row.report or {}).get("warnings") or [])),
     ):
         lines += [[(f"{heading:<9}", style), (f"{names(hosts)}: {text}", style)] for text, hosts in told.items()]
@@ -332,7 +338,7 @@ def failures(story: Story, play: Play, outcome: Outcome) -> list[Line]:
 
 def _table(rows: list[tuple[State, Row]], now: float, width: int) -> list[Line]:
     def needs_a_person(each: tuple[State, Row]) -> bool:
-        return each[0] != "done" or bool(_broken(each[1]))
+        return each[0] != "done" or bool(_broken(each[1]) or _drifted(each[1]))
 
     first = sorted(filter(needs_a_person, rows), key=lambda each: (list(_MARKS).index(each[0]), natural(each[1].host)))
     healthy = sorted((each for each in rows if not needs_a_person(each)), key=lambda each: natural(each[1].host))
@@ -347,7 +353,8 @@ def _table(rows: list[tuple[State, Row]], now: float, width: int) -> list[Line]:
     shown = [index for index, size in enumerate(columns) if size or index == 0]
     while sum(columns[index] + 2 for index in shown) > width and len(shown) > 4:
         shown.pop()
-    styles = ["dim", *(_MARKS[state][1] if state != "done" else "" for state, _ in (*first, *healthy[:room_left]))]
+    drawn = [*((state, "yellow") for state, _ in first), *((state, "") for state, _ in healthy[:room_left])]
+    styles = ["dim", *(_MARKS[state][1] if state != "done" else style for state, style in drawn)]
     lines: list[Line] = [[]]
     for cells, style in zip(table, styles, strict=True):
         texts = [
@@ -366,19 +373,9 @@ def _table(rows: list[tuple[State, Row]], now: float, width: int) -> list[Line]:
 def _cells(state: State, row: Row, now: float) -> tuple[str, ...]:
     report = row.report or {}
     proof, model = report.get("proof") or {}, report.get("model") or {}
-    word = (
-        _ENDED.get(state, state)
-        if state != "done"
-        else "broken"
-        if _broken(row)
-        else "changed"
-        if row.changed
-        else "ok"
-    )
-    if row.began is None:
-        word = "not begun"
+    word = "not begun" if row.began is None else _outcome(row) if state == "done" else _ENDED.get(state, state)
     return (
-        _MARKS[state][0],
+        "!" if word in ("broken", "drift") else _MARKS[state][0],
         row.host,
         word,
         str(row.changed),
@@ -387,6 +384,14 @@ def _cells(state: State, row: Row, now: float) -> tuple[str, ...]:
         words.clock(row.seconds(now)) if row.began is not None else "",
         str(report.get("address") or ""),
     )
+
+
+def _outcome(row: Row) -> str:
+    if _broken(row):
+        return "broken"
+    if _drifted(row):
+        return "drift"
+    return "changed" if row.changed else "ok"
 
 
 def _said(rows: list[tuple[State, Row]], told: Callable[[Row], list[str]]) -> dict[str, list[str]]:
