@@ -51,26 +51,54 @@ def create(
     :param packages: what its root has besides, separated by blanks.
     :param say: called with a line before anything that takes long.
     """
-    client = docker.from_env()
     try:
-        return client.containers.get(name)
+        return docker.from_env().containers.get(name)
     except NotFound:
         pass
     own = roots.DESK + (roots.DOCKER[system] if with_docker else "")
     tag = roots.image(system, ",".join([own, *packages.split()]), say)
     say(f"starting the desk {name}")
-    volumes = {f"{name}-docker": {"bind": "/var/lib/docker", "mode": "rw"}}
+    container = prepare(name, tag, systemd=systemd, cached=cached, network=network)
+    boot(container)
+    # Only now: while systemd boots, it empties /tmp under everybody's hands.
+    _trust(container)
+    return container
+
+
+def prepare(
+    name: str,
+    tag: str,
+    *,
+    systemd: bool = True,
+    cached: bool = True,
+    network: str | None = None,
+    address: str | None = None,
+    hostname: str | None = None,
+    labels: dict[str, str] | None = None,
+) -> Container:
+    """Make a desk of a root, and do not start it yet.
+
+    :param tag: the root, as an image of this machine's Docker.
+    :param address: the one that it has in its network, whichever Docker chooses when not given.
+    :param hostname: what it calls itself, as its container when not given.
+    :param labels: of the container and of its Docker's volume, beside :data:`LABEL`.
+    """
+    client = docker.from_env()
+    marked = {LABEL: "desk", **(labels or {})}
+    data = client.volumes.create(f"{name}-docker", labels=marked)
+    volumes = {str(data.name): {"bind": "/var/lib/docker", "mode": "rw"}}
     volumes["/sys/fs/cgroup"] = {"bind": "/sys/fs/cgroup", "mode": "rw"}
     if cached:
         volumes[str(cache.folder("desk"))] = {"bind": "/var/cache/llmdesk", "mode": "rw"}
-    known = registry.address()
+    known = None if network else registry.address()
+    place = {network: client.api.create_endpoint_config(ipv4_address=address)} if network and address else None
     container = client.containers.create(
         tag,
         ["/sbin/init"] if systemd else ["sleep", "infinity"],
         name=name,
-        hostname=name,
+        hostname=hostname or name,
         init=not systemd,
-        labels={LABEL: "desk"},
+        labels=marked,
         cap_add=["ALL"],
         cap_drop=["SYS_RESOURCE"],
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
@@ -79,7 +107,8 @@ def create(
         volumes=volumes,
         environment={"container": "docker", "DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE": "1"},
         network=network,
-        extra_hosts={registry.HOST: known} if known and not network else {},
+        networking_config=place,
+        extra_hosts={registry.HOST: known} if known else {},
     )
     put(container, "/etc/systemd/system/docker.service.d/lab.conf", NESTED_DOCKER)
     if systemd:
@@ -87,15 +116,20 @@ def create(
         put(container, "/etc/systemd/system/systemd-modules-load.service", b"")
     if PIP_CONF.exists():
         put(container, "/etc/pip.conf", PIP_CONF.read_bytes())
+    return container
+
+
+def boot(container: Container) -> None:
+    """Start a desk and wait until it is up; one that runs already is only waited for.
+
+    :raises RuntimeError: a unit of its system failed.
+    """
     container.start()
-    if network:
+    if container.attrs["HostConfig"]["NetworkMode"] not in ("default", "bridge"):
         # Nobody there knows a name outside, and that is said at once; Docker's name server would be silent for 20 s.
         run(container, "echo nameserver 127.0.0.1 > /etc/resolv.conf")
-    if systemd:
+    if not container.attrs["HostConfig"]["Init"]:
         run(container, BOOTED)
-    # Only now: while systemd boots, it empties /tmp under everybody's hands.
-    _trust(container)
-    return container
 
 
 def destroy(name: str) -> None:

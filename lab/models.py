@@ -104,10 +104,18 @@ class Asked:
 
 def up(say: Callable[[str], None]) -> Container:
     """Start the registry, or return the one that runs."""
+    return serve(NAME, say)
+
+
+def serve(name: str, say: Callable[[str], None], **options: Any) -> Container:
+    """Start such a registry in a container of another name, or return the one that runs.
+
+    :param options: those of :func:`lab.registry.serve`.
+    """
     certificate, key = authority.certificate(ELSEWHERE)
     files = {"/etc/docker/registry/config.yml": registry.CONFIG, "/etc/nginx/nginx.conf": NGINX.encode()}
     files.update({"/elsewhere.crt": certificate, "/elsewhere.key": key})
-    return registry.serve(NAME, HOST, START, files, say)
+    return registry.serve(name, HOST, START, files, say, **options)
 
 
 def down() -> None:

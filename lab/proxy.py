@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import docker
 from cryptography.hazmat.primitives import serialization
@@ -70,22 +71,28 @@ def up(password: str, say: Callable[[str], None]) -> Container:
     :param say: called with a line before anything that takes long.
     """
     down()
-    client = docker.from_env()
-    tag = roots.image("debian-12", PACKAGES, say)
-    say("starting the proxy")
     known = {
         registry.HOST: registry.address(registry.NAME),
         registry.MIRROR_HOST: registry.address(registry.MIRROR),
         models.HOST: models.address(),
     }
-    container = client.containers.create(
-        tag,
-        ["sh", "-c", START],
-        name=NAME,
-        init=True,
-        labels={desk.LABEL: "proxy"},
-        extra_hosts={host: address for host, address in known.items() if address},
-    )
+    container = make(NAME, password, say, extra_hosts={host: address for host, address in known.items() if address})
+    _network().connect(container)
+    start(container)
+    return container
+
+
+def make(name: str, password: str, say: Callable[[str], None], **options: Any) -> Container:
+    """Make a proxy, and do not start it yet: it may need another network first.
+
+    :param name: of its container.
+    :param options: more of what Docker's SDK takes to create a container; ``labels`` are added to the lab's.
+    """
+    client = docker.from_env()
+    tag = roots.image("debian-12", PACKAGES, say)
+    say("starting the proxy")
+    labels = {desk.LABEL: "proxy", **options.pop("labels", {})}
+    container = client.containers.create(tag, ["sh", "-c", START], name=name, init=True, labels=labels, **options)
     certificate, key = authority.authority(AUTHORITY, "interception")
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -94,11 +101,14 @@ def up(password: str, say: Callable[[str], None]) -> Container:
     desk.put(container, "/trusted.crt", authority.trusted())
     desk.put(container, "/password", password.encode(), 0o600)
     desk.put(container, "/squid.conf", CONFIG.encode())
-    _network().connect(container)
+    return container
+
+
+def start(container: Container) -> None:
+    """Start a proxy and wait until it listens."""
     container.start()
     desk.run(container, f"timeout 30 sh -c 'until curl -so /dev/null 127.0.0.1:{OPEN}; do sleep 0.1; done'")
     container.reload()
-    return container
 
 
 def change(password: str) -> None:
@@ -131,9 +141,9 @@ def certificate() -> str:
     return authority.authority(AUTHORITY, "interception")[0].public_bytes(serialization.Encoding.PEM).decode()
 
 
-def asked() -> list[str]:
-    """Return what went through the proxy, a line of squid's log each: method, address, result."""
-    lines = desk.run(docker.from_env().containers.get(NAME), "cat /var/log/squid/access.log").splitlines()
+def asked(name: str = NAME) -> list[str]:
+    """Return what went through a proxy, a line of squid's log each: method, address, result."""
+    lines = desk.run(docker.from_env().containers.get(name), "cat /var/log/squid/access.log").splitlines()
     return [" ".join((fields[5], fields[6], fields[3])) for fields in map(str.split, lines) if len(fields) > 6]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import docker
 from docker.errors import NotFound
@@ -18,7 +20,8 @@ HOST = "ghcr.lab.test"
 NAME = "llmdesk-lab-registry"
 MIRROR_HOST = "mirror.lab.test"
 MIRROR = "llmdesk-lab-mirror"
-REFERENCE = f"{HOST}/open-webui/open-webui:ollama"
+REPOSITORY, TAG = "open-webui/open-webui", "ollama"
+REFERENCE = f"{HOST}/{REPOSITORY}:{TAG}"
 
 # One server over one store, twice: with TLS for desks, and plain on this machine's loopback, where Docker pushes
 # without a certificate.
@@ -48,14 +51,27 @@ def mirror(say: Callable[[str], None]) -> Container:
     return serve(MIRROR, MIRROR_HOST, START, {"/etc/docker/registry/config.yml": CONFIG}, say)
 
 
-def serve(name: str, host: str, start: str, files: dict[str, bytes], say: Callable[[str], None]) -> Container:
+def serve(
+    name: str,
+    host: str,
+    start: str,
+    files: dict[str, bytes],
+    say: Callable[[str], None],
+    *,
+    store: Path | None = None,
+    network: str | None = None,
+    labels: dict[str, str] | None = None,
+) -> Container:
     """Start a container with docker-registry in it, or return the one of that name.
 
-    :param name: the container's name, and that of the volume with what it stores.
+    :param name: the container's name, and that of the volume with what it stores unless there is a folder.
     :param host: the host name that its certificate is for.
     :param start: the shell script that it runs; it serves plain on port 5000 as well.
     :param files: more files, path to content.
     :param say: called with a line before anything that takes long.
+    :param store: a folder of this machine for what it stores; several may share one, as long as one of them writes.
+    :param network: the only network that it is in, under its host name; Docker's own when not given.
+    :param labels: of the container, beside the lab's.
     """
     from lab import desk
 
@@ -71,9 +87,11 @@ def serve(name: str, host: str, start: str, files: dict[str, bytes], say: Callab
             ["sh", "-c", start],
             name=name,
             init=True,
-            labels={desk.LABEL: "registry"},
+            labels={desk.LABEL: "registry", **(labels or {})},
             ports={"5000/tcp": ("127.0.0.1", 0)},
-            volumes={name: {"bind": "/var/lib/registry", "mode": "rw"}},
+            volumes={str(store or name): {"bind": "/var/lib/registry", "mode": "rw"}},
+            network=network,
+            networking_config={network: client.api.create_endpoint_config(aliases=[host])} if network else None,
         )
         certificate, key = authority.certificate(host)
         desk.put(container, "/tls.crt", certificate)
@@ -111,12 +129,12 @@ def push_address(name: str = NAME) -> str:
     return f"127.0.0.1:{container.attrs['NetworkSettings']['Ports']['5000/tcp'][0]['HostPort']}"
 
 
-def push(image: str, say: Callable[[str], None]) -> str:
-    """Put an image of this machine's Docker into the registry, under the name of the one it stands in for.
+def push(image: str, say: Callable[[str], None], name: str = NAME) -> str:
+    """Put an image of this machine's Docker into a registry, under the name of the one it stands in for.
 
     :returns: the reference by which a desk pulls it.
     """
-    pushed = f"{push_address()}/open-webui/open-webui:ollama"
+    pushed = f"{push_address(name)}/{REPOSITORY}:{TAG}"
     say(f"pushing {image} into {HOST}")
     subprocess.run(["docker", "tag", image, pushed], check=True)
     try:
@@ -124,6 +142,20 @@ def push(image: str, say: Callable[[str], None]) -> str:
     finally:
         subprocess.run(["docker", "rmi", pushed], check=False, stdout=subprocess.DEVNULL)
     return REFERENCE
+
+
+def holds(image: str, name: str = NAME) -> bool:
+    """Say whether a registry has an image of this machine's Docker under that reference."""
+    url = f"http://{push_address(name)}/v2/{REPOSITORY}/manifests/{TAG}"
+    request = urllib.request.Request(url, headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            manifest = json.load(response)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return False
+        raise
+    return bool(manifest["config"]["digest"] == docker.from_env().images.get(image).id)
 
 
 def _await(host: str, timeout: float = 30.0) -> None:
