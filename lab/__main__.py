@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 import docker
 
-from lab import desk, engine, faults, models, registry, roots
+from lab import desk, engine, faults, models, registry, room, roots
 from lab import image as built
 from lab.windows import sshd
+from llmdesk.commands.lab import lab as rooms
 
 
 def say(text: str) -> None:
@@ -66,7 +67,9 @@ def down() -> None:
 
 @lab.command()
 def prune() -> None:
-    """Remove every desk, PC and registry; roots and downloads stay in the cache."""
+    """Remove every room, desk, PC and registry; roots and downloads stay in the cache."""
+    for prefix in room.everywhere():
+        room.down(prefix, say)
     for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=desk"}):
         desk.destroy(str(container.name))
     for container in docker.from_env().containers.list(all=True, filters={"label": f"{desk.LABEL}=pc"}):
@@ -75,6 +78,8 @@ def prune() -> None:
     faults.down()
     models.down()
 
+
+lab.add_command(rooms, "room")
 
 if __name__ == "__main__":
     lab(prog_name="python -m lab")

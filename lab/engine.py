@@ -12,6 +12,8 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
+from lab.saying import saying
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -24,6 +26,20 @@ def answers() -> bool:
     return True
 
 
+def bring(say: Callable[[str], None]) -> bool:
+    """Bring Docker to this machine and start it where it does not answer.
+
+    :param say: called with a line before anything that takes long.
+    :returns: whether it had to be started.
+    :raises RuntimeError: the role failed.
+    """
+    if answers():
+        return False
+    with saying(say, "bringing Docker to this machine with the role docker"):
+        _play("main")
+    return True
+
+
 @contextlib.contextmanager
 def running(say: Callable[[str], None]) -> Iterator[None]:
     """Hold Docker running: start it where it does not, and stop then what was started.
@@ -31,15 +47,12 @@ def running(say: Callable[[str], None]) -> Iterator[None]:
     :param say: called with a line before anything that takes long.
     :raises RuntimeError: the role failed.
     """
-    if answers():
-        yield
-        return
-    say("bringing Docker to this machine with the role docker")
-    _play("main")
+    started = bring(say)
     try:
         yield
     finally:
-        _play("stop")
+        if started:
+            _play("stop")
 
 
 def _play(tasks_from: str) -> None:

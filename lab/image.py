@@ -7,7 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import Build, cpu_flags, desk_cpu_flags
+from ansible_collections.llmdesk.workstation.plugins.module_utils.image_build import (
+    Build,
+    BuildFailed,
+    cpu_flags,
+    desk_cpu_flags,
+)
 
 from lab import cache
 from lab.engine import REPOSITORY
@@ -22,6 +27,7 @@ def image(say: Callable[[str], None], engine: str = "cpu") -> str:
 
     :param engine: what it computes on, ``cpu`` or ``vulkan``.
     :param say: called with a line now and then: from nothing it takes minutes.
+    :raises RuntimeError: it could not be built.
     """
     said = [0.0]
 
@@ -32,4 +38,7 @@ def image(say: Callable[[str], None], engine: str = "cpu") -> str:
             say(f"image: {f'{completed} of {total}, ' if total else ''}{detail}")
 
     chosen = cpu_flags(desk_cpu_flags(Path("/proc/cpuinfo").read_text()), platform.machine())
-    return Build(str(RECIPE), str(cache.folder("desk")), chosen, tell, engine).image()
+    try:
+        return Build(str(RECIPE), str(cache.folder("desk")), chosen, tell, engine).image()
+    except BuildFailed as error:
+        raise RuntimeError(str(error)) from error

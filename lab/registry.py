@@ -15,6 +15,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from lab import authority, roots
+from lab.saying import saying
 
 HOST = "ghcr.lab.test"
 NAME = "llmdesk-lab-registry"
@@ -135,10 +136,10 @@ def push(image: str, say: Callable[[str], None], name: str = NAME) -> str:
     :returns: the reference by which a desk pulls it.
     """
     pushed = f"{push_address(name)}/{REPOSITORY}:{TAG}"
-    say(f"pushing {image} into {HOST}")
     subprocess.run(["docker", "tag", image, pushed], check=True)
     try:
-        subprocess.run(["docker", "push", "--quiet", pushed], check=True, stdout=subprocess.DEVNULL)
+        with saying(say, f"pushing {image} into {HOST}"):
+            subprocess.run(["docker", "push", "--quiet", pushed], check=True, stdout=subprocess.DEVNULL)
     finally:
         subprocess.run(["docker", "rmi", pushed], check=False, stdout=subprocess.DEVNULL)
     return REFERENCE

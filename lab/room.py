@@ -21,7 +21,6 @@ import re
 import secrets
 import shlex
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +42,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from lab import authority, cache, desk, models, proxy, registry, roots, wan
 from lab import image as built
+from lab.saying import saying
 
 ROOM = "llmdesk.lab.room"
 """Label of everything that belongs to a room: its prefix."""
@@ -152,7 +152,7 @@ class Room:
 
     def wan_bytes(self) -> int:
         """Return the bytes that came in over the WAN since the room was made, by the WAN's own counter."""
-        return wan.counted(self.proxy()).down
+        return carried(self.prefix).down
 
     def down(self) -> None:
         """Remove it with everything in it."""
@@ -180,33 +180,52 @@ def up(room: Room, say: Say) -> Room:
     return room
 
 
-def down(prefix: str = PREFIX) -> int:
+def down(prefix: str = PREFIX, say: Say = lambda _text: None) -> int:
     """Remove a room with everything in it, or what is left of one.
 
+    :param say: called with a line now and then.
     :returns: how many containers, networks and volumes were removed.
-    :raises Refused: somebody is making that room.
+    :raises Refused: somebody is at work on that room.
     """
     client = docker.from_env()
     mine: dict[str, str | list[str] | bool] = {"label": f"{ROOM}={prefix}"}
-    removed = 0
     with _turn(prefix):
-        for container in client.containers.list(all=True, filters=mine):
+        containers = client.containers.list(all=True, filters=mine)
+        for number, container in enumerate(containers, 1):
+            say(f"removing {container.name} ({number} of {len(containers)})")
             with suppress(NotFound):
                 container.remove(force=True, v=True)
-                removed += 1
-        for volume in client.volumes.list(filters=mine):
-            with suppress(NotFound):
-                volume.remove()
-                removed += 1
-        for network in client.networks.list(filters=mine):
-            # A guest, such as a server that somebody put beside the registries, does not keep it.
+        volumes, networks = client.volumes.list(filters=mine), client.networks.list(filters=mine)
+        for volume in volumes:
+            volume.remove()
+        for network in networks:
             network.reload()
-            for guest in network.containers:
+            for guest in network.containers:  # A server that somebody put beside the registries does not keep it.
                 network.disconnect(guest, force=True)
             network.remove()
-            removed += 1
         shutil.rmtree(cache.folder("rooms", prefix))
-    return removed
+    return len(containers) + len(volumes) + len(networks)
+
+
+def carried(prefix: str = PREFIX) -> wan.Counted:
+    """Return what a room's line has carried, by its own counters.
+
+    :raises Refused: there is no such room.
+    """
+    try:
+        return wan.counted(docker.from_env().containers.get(f"{prefix}-proxy"))
+    except NotFound:
+        raise Refused(f"There is no room {prefix} on this machine: './llmdesk lab up' makes one.") from None
+
+
+def everywhere() -> set[str]:
+    """Return the prefixes of the rooms that this machine has, or has remains of."""
+    client = docker.from_env()
+    mine: dict[str, str | list[str] | bool] = {"label": ROOM}
+    labels = [container.labels for container in client.containers.list(all=True, filters=mine)]
+    labels += [volume.attrs["Labels"] for volume in client.volumes.list(filters=mine)]
+    labels += [network.attrs["Labels"] for network in client.networks.list(filters=mine)]
+    return {found[ROOM] for found in labels}
 
 
 def check(room: Room) -> None:
@@ -262,11 +281,8 @@ def _tools(say: Say) -> None:
     packages = {"ssh": "openssh-client", "tc": "iproute2", "nsenter": "util-linux"}
     missing = [package for program, package in packages.items() if shutil.which(program) is None]
     if missing:
-        say(f"installing {', '.join(missing)}")
-        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
-            subprocess.run(
-                ["apt-get", *command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=600
-            )
+        with saying(say, f"installing {', '.join(missing)}"):
+            roots.install(*missing)
 
 
 def _inotify(room: Room, say: Say) -> None:
@@ -325,7 +341,6 @@ def _registries(room: Room, say: Say) -> None:
 
 def _publish(room: Room, image: str, say: Say) -> None:
     """Make a model of the demo model's file and push it, as a person does."""
-    say(f"pushing {MODEL}")
     client = docker.from_env()
     name = f"{room.prefix}-push"
     with suppress(NotFound):
@@ -342,8 +357,10 @@ def _publish(room: Room, image: str, say: Say) -> None:
     )
     try:
         desk.put(container, "/trusted.crt", authority.trusted())
-        container.start()
-        if container.wait()["StatusCode"] != 0:
+        with saying(say, f"pushing {MODEL}"):
+            container.start()
+            rc = container.wait()["StatusCode"]
+        if rc != 0:
             raise RuntimeError(f"{MODEL} could not be pushed: {container.logs(tail=20).decode(errors='replace')}")
     finally:
         container.remove(force=True, v=True)
@@ -365,7 +382,7 @@ def _proxy(room: Room, inside: Network, outside: Network, say: Say) -> None:
         container = proxy.make(name, secrets.token_urlsafe(), say, **options)
         inside.connect(container, ipv4_address=address)
         proxy.start(container)
-    wan.shape(container, room.wan, say)
+    wan.shape(container, room.wan)
 
 
 def _desks(room: Room, inside: Network, say: Say) -> None:
@@ -431,7 +448,6 @@ def _root(room: Room, say: Say) -> str:
         with suppress(ImageNotFound):
             client.images.get(tag)
             return tag
-        say(f"preparing the {room.system} root for desks of a room")
         container = client.containers.create(root, ["sh", "-c", SETUP], labels={ROOM: room.prefix})
         try:
             for path, content in files.items():
@@ -439,10 +455,11 @@ def _root(room: Room, say: Say) -> str:
             present = _read(container, str(authority.SYSTEM_BUNDLE))
             for number, certificate in enumerate(authority.missing(authority.trusted(), present)):
                 desk.put(container, f"/usr/local/share/ca-certificates/lab-{number}.crt", certificate)
-            container.start()
-            if container.wait()["StatusCode"] != 0:
-                raise RuntimeError(f"a desk's root could not be made: {container.logs().decode(errors='replace')}")
-            container.commit(*tag.split(":"))
+            with saying(say, f"preparing the {room.system} root for a room"):
+                container.start()
+                if container.wait()["StatusCode"] != 0:
+                    raise RuntimeError(f"a desk's root could not be made: {container.logs().decode(errors='replace')}")
+                container.commit(*tag.split(":"))
         finally:
             container.remove(force=True)
     return tag

@@ -12,6 +12,7 @@ import docker
 from docker.errors import ImageNotFound
 
 from lab import cache
+from lab.saying import saying
 
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 DESK = "systemd,systemd-sysv,dbus,sudo,python3,ca-certificates,iproute2,curl,procps"
@@ -43,16 +44,24 @@ def _make(system: str, packages: str, say: Callable[[str], None]) -> str:
         pass
     archive = cache.folder("roots") / f"{system}-{recipe}.tar"
     if not archive.exists():
-        say(f"making a {system} root (about 40 s)")
-        if shutil.which("mmdebstrap") is None:
-            _run("apt-get", "update", "-qq")
-            _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring")
-        part = archive.with_suffix(".part.tar")
-        _run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITES[system], str(part))
-        part.rename(archive)
-    say(f"importing the {system} root")
-    _run("docker", "import", str(archive), tag)
+        with saying(say, f"making a {system} root (about 40 s)"):
+            if shutil.which("mmdebstrap") is None:
+                install("mmdebstrap", "debian-archive-keyring")
+            part = archive.with_suffix(".part.tar")
+            _run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITES[system], str(part))
+            part.rename(archive)
+    with saying(say, f"importing the {system} root"):
+        _run("docker", "import", str(archive), tag)
     return tag
+
+
+def install(*packages: str) -> None:
+    """Install packages of the system on this machine.
+
+    :raises RuntimeError: they could not be installed.
+    """
+    _run("apt-get", "update", "-qq")
+    _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
 
 
 def _run(*command: str) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,18 +47,13 @@ def bits(rate: str) -> float:
     return wanted
 
 
-def shape(container: Container, rate: str, say: Callable[[str], None]) -> bool:
+def shape(container: Container, rate: str) -> bool:
     """Hold a container's way out to a rate in both directions; its counters go on where it had the same rate.
 
     :param rate: such as ``20mbit``.
-    :param say: called with a line before anything that takes long.
     :returns: whether anything changed.
     """
     wanted = bits(rate)
-    if shutil.which("tc") is None:
-        say("installing iproute2")
-        subprocess.run(["apt-get", "update", "-qq"], check=True, stdin=subprocess.DEVNULL)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "iproute2"], check=True, stdin=subprocess.DEVNULL)
     changed = False
     for end in _ends(container):
         bucket = _bucket(end)

@@ -8,6 +8,7 @@ import click
 from llmdesk import __version__
 from llmdesk.commands.down import down
 from llmdesk.commands.fit import fit
+from llmdesk.commands.lab import lab
 from llmdesk.commands.logs import logs
 from llmdesk.commands.password import password
 from llmdesk.commands.retry import retry
@@ -30,5 +31,5 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (up, status, verify, fit, retry, logs, password, down):
+for command in (up, status, verify, fit, retry, logs, password, down, lab):
     main.add_command(command)
