@@ -10,7 +10,7 @@ author:
   - llmdesk maintainers (@llmdesk)
 description:
   - Turns the desk facts, and what a chat in this run said, into the report that the screen shows.
-positional: chat, email, gpu, windows
+positional: chat, email, gpu, windows, wanted
 options:
   _input:
     description: The desk facts, C(desk_state.desk).
@@ -32,6 +32,10 @@ options:
     description: Of a distro that was reached through Windows, that C(host), and the C(gpus) that it has.
     type: dict
     default: {}
+  wanted:
+    description: What the run wanted of the desk, for its record.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -43,7 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: The report, with C(address), C(windows_host), C(account), C(image), C(gpu), C(model), C(proof),
-    C(links) and C(warnings).
+    C(links), C(warnings) and C(wanted).
   type: dict
 """
 
@@ -69,8 +73,9 @@ def report(
     email: str = "admin@localhost",
     gpu: dict[str, Any] | None = None,
     windows: dict[str, Any] | None = None,
+    wanted: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report of one desk; see the module it comes from."""
-    said = desk_report(desk, chat or {}, email, gpu, windows)
+    said = desk_report(desk, chat or {}, email, gpu, windows, wanted)
     hint = shell_proxy(desk, dict(os.environ), platform.node())
     return dict(said, warnings=[*said["warnings"], *filter(None, [hint])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.llmdesk.workstation.plugins.module_utils.record import redacted
 from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_gpu import both_sides
 from ansible_collections.llmdesk.workstation.plugins.module_utils.wsl_inside import by_hand
 
@@ -15,6 +16,7 @@ def desk_report(
     email: str,
     gpu: dict[str, Any] | None = None,
     windows: dict[str, Any] | None = None,
+    wanted: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report of one desk.
 
@@ -23,10 +25,12 @@ def desk_report(
     :param email: the address the administrator signs in with.
     :param gpu: which way the container takes to a GPU, as ``gpu_plan`` decides it.
     :param windows: of a distro that was reached through Windows, that ``host``, and the ``gpus`` that it has.
+    :param wanted: what the run wanted of the desk, for its record: ``image``, ``models``, ``ports``, ``listen``, ``gpu``
+        and ``settings``; None of what no role in the run had a say in.
     :returns: ``address``, ``windows_host``, ``windows`` (what a person has to do in Windows, as
         :func:`wsl_inside.by_hand` has it; None where a run reaches Windows itself), ``account``, ``image``, ``gpu``
         (``path`` and ``reason``; None where it was not decided), ``model``, ``proof`` (None where there is none;
-        ``fresh`` says if it is of this run), ``links`` and ``warnings``. Nothing in it is secret.
+        ``fresh`` says if it is of this run), ``links``, ``warnings`` and ``wanted``. Nothing in it is secret.
     """
     record, windows = desk["record"], windows or {}
     proof = chat.get("proof") or record["proof"]
@@ -49,7 +53,20 @@ def desk_report(
             *gpu_warnings(desk, proof or {}, gpu or {}),
             *both_sides(desk, windows.get("gpus")),
         ],
+        "wanted": wanted_of(wanted or {}),
     }
+
+
+def wanted_of(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return what was wanted of a desk as its record keeps it: models by their names alone, sources without secrets."""
+    kept = dict(wanted)
+    if wanted.get("models") is not None:
+        entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in wanted["models"]]
+        kept["models"] = [{"name": entry["name"], "state": entry.get("state") or "present"} for entry in entries]
+    sources = (wanted.get("image") or {}).get("sources")
+    if sources is not None:
+        kept["image"] = {"sources": [{key: redacted(str(source[key])) for key in source} for source in sources]}
+    return kept
 
 
 def links(desk: dict[str, Any]) -> list[dict[str, Any]]:
