@@ -225,7 +225,12 @@ class Story:
                 yield event
 
     def exit_code(self, rc: int) -> int:
-        """Return the exit code to hand on for Ansible's own: a run that only waits for a restart has one of its own."""
+        """Return the exit code to hand on for Ansible's own.
+
+        A run that only waits for a restart has one of its own, and drift that was asked for has that of a failure.
+        """
+        if rc == 0 and any((report.get("drift") or {}).get("found") for report in self.reports.values()):
+            return HOST_FAILED
         failures = list(self.failures())
         waits = rc == HOST_FAILED and failures and all(event.waits_for_reboot for event in failures)
         return REBOOT_NEEDED if waits else rc

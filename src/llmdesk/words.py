@@ -182,6 +182,7 @@ def desk(report: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("gpu", f"{way['path']}: {way['reason']}"))
     rows += _proof(report.get("proof"))
     rows += [("broken", link(broken)) for broken in report.get("links") or [] if not broken.get("ok")]
+    rows += _drift(report.get("drift"))
     rows += [("windows", str(missing)) for missing in (report.get("windows") or {}).get("missing", [])]
     return rows + [("warning", str(warning)) for warning in report.get("warnings") or []]
 
@@ -219,6 +220,14 @@ def _proof(proof: dict[str, Any] | None) -> list[tuple[str, str]]:
         told.append(f"the first after {proof['seconds_to_first_token']} s")
     told.append("asked just now" if proof.get("fresh") else f"asked at {proof.get('at')}")
     return [("answer", " ".join(str(proof.get("answer")).split())), ("speed", ", ".join(told))]
+
+
+def _drift(drift: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if drift is None:
+        return []
+    against = f"since {drift['against']}" if drift["against"] else "against what is wanted; no run is recorded here"
+    found = [("drift", f"{finding['sentence']} {finding['remedy']}") for finding in drift["found"]]
+    return found or [("drift", f"none {against}")]
 
 
 def link(link: dict[str, Any]) -> str:

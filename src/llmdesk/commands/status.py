@@ -15,9 +15,16 @@ from llmdesk.commands.options import ANSIBLE, SHOWN, taking
     epilog="""\b
 Examples:
   ./llmdesk status
-  ./llmdesk status -i inventory/room.yml --json | tail -n 1 | jq .hosts"""
+  ./llmdesk status -i inventory/room.yml --json | tail -n 1 | jq .hosts
+  ./llmdesk status --drift -i inventory/room.yml
+
+\b
+Exit code with --drift: 0 without any; 2 when a desk has drifted, or failed; 4 when one could not be reached."""
+)
+@click.option(
+    "--drift", is_flag=True, help="Also say what has changed since the last run: by hand, in the page, in hardware."
 )
 @taking(ANSIBLE, SHOWN)
-def status(**options: Any) -> None:
+def status(drift: bool, **options: Any) -> None:
     """Say how every desk is: page, account, Ollama, model, last proof, and Windows under it. Changes nothing."""
-    plays.show("llmdesk.workstation.status", {}, **options)
+    plays.show("llmdesk.workstation.drift" if drift else "llmdesk.workstation.status", {}, **options)

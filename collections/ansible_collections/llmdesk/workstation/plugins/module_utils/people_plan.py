@@ -19,7 +19,8 @@ def people_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Decide whether accounts, and who sees which model, have to be held.
 
     :param desk: the desk facts.
-    :param wanted: ``users`` and ``models``, the declared lists, and ``update_password``.
+    :param wanted: ``users`` and ``models``, the declared lists, and ``update_password``, and
+        ``always``, true to hold them although nothing has changed.
     :returns: ``act``; ``do``, which is ``hold``, or ``say`` where somebody is declared and cannot be helped yet;
         ``reason``; and ``identity``, the hash of everything that is held.
     """
@@ -36,8 +37,8 @@ def people_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     recorded = desk["record"]["people"]
     if recorded is None and not wanted["users"] and not wanted["models"]:
         return dict(plan, act=False, reason="nobody is declared")
-    passwords_again = bool(wanted["users"]) and wanted["update_password"] == "always"
-    if recorded and recorded.get("identity") == identity and not passwords_again:
+    again = wanted.get("always") or (bool(wanted["users"]) and wanted["update_password"] == "always")
+    if recorded and recorded.get("identity") == identity and not again:
         return dict(plan, act=False, reason="nothing has changed since they were last held")
     state = desk["account"]["state"]
     if state != "managed":

@@ -222,7 +222,7 @@ def container_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
 def settings_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Decide whether the running page has to be held to its settings.
 
-    :param wanted: ``config``, the settings.
+    :param wanted: ``config``, the settings, and ``always``, true to hold them although nothing has changed.
     :returns: also ``identity``, the hash of everything that the settings depend on.
     """
     identity = config_hash(
@@ -235,6 +235,8 @@ def settings_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any
     plan = {"identity": identity}
     if desk["account"]["state"] != "managed":
         return dict(plan, act=False, reason=f"the account is {desk['account']['state']}")
+    if wanted.get("always"):
+        return dict(plan, act=True, reason="asked to hold them again")
     if (desk["record"]["settings"] or {}).get("identity") == identity:
         return dict(plan, act=False, reason="nothing has changed since they were last held")
     return dict(plan, act=True, reason="page or models have changed since they were last held")
