@@ -59,6 +59,7 @@ options:
         key: records_token_file
 """
 
+import json
 import os
 import sys
 import time
@@ -98,6 +99,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._desks: dict[str, DeskRecord] = {}
         self._under_way: dict[tuple[str, str], float] = {}
         self._play = ""
+        self._told: set[str] = set()
         self._run: dict[str, Any] = {}
         self._folder: Path | None = None
         self._url = ""
@@ -127,8 +129,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self._keep_run()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Remember the play, whose name stands for tasks outside of roles."""
+        """Remember the play, whose name stands for tasks outside of roles; tell the command line whom it is about."""
         self._play = play.get_name().strip()
+        # Once a play, not once a batch of 'serial': a screen can say how many desks still wait.
+        if os.environ.get("LLMDESK_PROGRESS") == "json" and play._uuid not in self._told:
+            self._told.add(play._uuid)
+            hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
+            self._display.display("llmdesk-hosts " + json.dumps(list(hosts)))
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """Remember when a host began with a task."""
@@ -208,8 +215,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _send(self, record: dict[str, Any]) -> None:
         if not self._url:
             return
-        import json
-
         from ansible.module_utils.urls import open_url
 
         headers = {"Content-Type": "application/json"}

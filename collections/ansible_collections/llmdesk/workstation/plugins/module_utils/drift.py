@@ -135,13 +135,13 @@ def _address(entry: dict[str, Any]) -> str:
 def _exposure(now: dict[str, Any], wish: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     listen = wish.get("listen") or LOOPBACK[0]
-    for name, port, allowed in (("page", PAGE, listen), ("Ollama", OLLAMA, LOOPBACK[0])):
+    for name, port, allowed in (("The page", PAGE, listen), ("Ollama", OLLAMA, LOOPBACK[0])):
         for entry in _published(now["container"], port):
             address = entry["host_ip"] or "0.0.0.0"
             if address != allowed and address not in LOOPBACK:
                 whom = "everybody who reaches this machine" if address in ("0.0.0.0", "::") else f"all who reach {address}"
                 danger = "" if port == PAGE else ", and it has no password"
-                sentence = f"{name[0].upper()}{name[1:]} is published on {_address(entry)}, for {whom}{danger}"
+                sentence = f"{name} is published on {_address(entry)}, for {whom}{danger}"
                 found.append(_finding("exposure", allowed, allowed, address, sentence))
     return found
 
