@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Careful roll-outs on the real ansible-playbook: the play of site.yml over five desks that are this machine.
+
+Its keywords and its first role are the product's; what a desk does is replaced by a note that it was there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llmdesk.run import REPOSITORY
+
+SITE = REPOSITORY / "collections/ansible_collections/llmdesk/workstation/playbooks/site.yml"
+DESKS = [f"d{number}" for number in range(1, 6)]
+KEYWORDS = ("hosts", "serial", "max_fail_percentage", "strategy", "gather_facts")
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """A folder with an inventory of five desks, and the playbook."""
+    (play,) = [play for play in yaml.safe_load(SITE.read_text()) if play["hosts"] == "desks"]
+    (first,) = [task for task in play["tasks"] if "desks" in json.dumps(task.get("ansible.builtin.import_role", ""))]
+    broken = {"ansible.builtin.fail": {"msg": "It is broken."}, "when": "inventory_hostname in broken"}
+    tasks = [first, note("began"), broken, note("done")]
+    kept = {key: play[key] for key in KEYWORDS if key in play}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**kept, "tasks": tasks}]))
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"desks": {"hosts": dict.fromkeys(DESKS), "vars": local}}))
+    return tmp_path
+
+
+def note(word: str) -> dict[str, Any]:
+    """Return a task that says on a desk how far it is."""
+    return {"ansible.builtin.debug": {"msg": f"{{{{ inventory_hostname }}}} {word}"}}
+
+
+def rolled(room: Path, **variables: Any) -> tuple[int, str, dict[str, list[str]]]:
+    """Return Ansible's exit code, what it printed, and who began and who was done."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            *("-i", str(room / "hosts.yml"), str(room / "play.yml"), "-e", json.dumps({"broken": [], **variables})),
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    return done.returncode, said, {word: sorted(re.findall(rf"(d\d) {word}\b", said)) for word in ("began", "done")}
+
+
+def test_without_a_word_everybody_goes_at_once_and_one_that_fails_holds_nobody(room: Path) -> None:
+    rc, said, found = rolled(room, broken=["d2"])
+    assert rc == 2
+    assert found == {"began": DESKS, "done": ["d1", "d3", "d4", "d5"]}
+    assert said.count("PLAY [") == 1
+
+
+@pytest.mark.parametrize("broken", ["d1", "d2"])
+def test_nobody_else_is_touched_where_one_of_two_canaries_fails(room: Path, broken: str) -> None:
+    rc, said, found = rolled(room, desks_canary=2, broken=[broken])
+    assert rc == 2
+    # The other canary still says whether it would have answered.
+    assert found == {"began": ["d1", "d2"], "done": sorted({"d1", "d2"} - {broken})}
+    assert f"{broken} went first and failed, so 3 other desks were not touched" in said
+
+
+def test_nobody_else_is_touched_where_the_only_canary_fails(room: Path) -> None:
+    rc, _said, found = rolled(room, desks_canary="1", broken=["d1"])
+    assert (rc, found) == (2, {"began": ["d1"], "done": []})
+
+
+def test_behind_canaries_that_answer_everybody_goes_and_one_that_fails_holds_nobody(room: Path) -> None:
+    rc, said, found = rolled(room, desks_canary=2, broken=["d3"])
+    assert rc == 2
+    assert found == {"began": DESKS, "done": ["d1", "d2", "d4", "d5"]}
+    assert "not touched" not in said
+
+
+def test_a_canary_comes_before_batches(room: Path) -> None:
+    rc, said, found = rolled(room, desks_canary=1, desks_serial="40%", broken=["d3"])
+    assert rc == 2
+    assert found["began"] == DESKS
+    assert said.count("PLAY [") == 3  # d1, then two of five at a time
+
+
+def test_everybody_stops_from_a_percentage_on(room: Path) -> None:
+    rc, _said, found = rolled(room, desks_serial=2, desks_max_fail_percentage=0, broken=["d1"])
+    assert (rc, found) == (2, {"began": ["d1", "d2"], "done": []})
