@@ -11,6 +11,7 @@ from llmdesk.commands.fit import fit
 from llmdesk.commands.lab import lab
 from llmdesk.commands.logs import logs
 from llmdesk.commands.password import password
+from llmdesk.commands.report import report
 from llmdesk.commands.retry import retry
 from llmdesk.commands.status import status
 from llmdesk.commands.up import up
@@ -31,5 +32,5 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (up, status, verify, fit, retry, logs, password, down, lab):
+for command in (up, status, verify, fit, report, retry, logs, password, down, lab):
     main.add_command(command)

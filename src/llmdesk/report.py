@@ -64,8 +64,9 @@ def desk(host: str, records: list[Record]) -> dict[str, Any]:
     """Return one desk, from its records, the newest first."""
     if not records:
         empty = {key: None for key in ("run", "playbook", "at", "seconds", "seen_at", "outcome", "address")}
-        verdict = {"verdict": "unknown", "needs": [_need("It is in the inventory, and no run has recorded it.", _UP)]}
-        return {"host": host, "kind": "desk", **verdict, **empty, **_seen({}, {}), "changes": [], "since": []}
+        needs = [_need("It is in the inventory, and no run has recorded it.", _UP)]
+        told = {"host": host, "kind": "desk", "verdict": "unknown", "needs": needs}
+        return {**told, **empty, **_seen({}, {}), "changes": [], "since": []}
     last = records[0]
     # Of a desk that could not be reached, the last that was seen of it is shown, with its time.
     known = next((record for record in records if record["facts"]), last)
@@ -240,7 +241,7 @@ def _seen(known: Record, shown: dict[str, Any]) -> dict[str, Any]:
         "seconds_to_first_token": proof.get("seconds_to_first_token"),
         "proved_at": proof.get("at"),
         "phases": known.get("phases") or {},
-        "versions": known.get("versions") or {},
+        "versions": known.get("versions") or dict.fromkeys(COMPONENTS),
     }
 
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report's charts, as SVG that stands inside of a page.
+
+Drawn by pygal: SVG needs no script and no network, prints sharply, and takes its colours from the page, so that one
+drawing serves light and dark. A library that draws in the browser, such as plotly, would put 5 MB into every report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MOST = 24
+"""Rows of a chart: more cannot be told apart on a page. The desks that matter most are the ones shown."""
+
+GIB = 1024**3
+
+WIDTH, ROW, FRAME = 560, 24, 70
+FONT = 12
+
+
+def speed(desks: list[dict[str, Any]]) -> str:
+    """Return the tokens a second of every desk, the slowest first; empty where none was proved."""
+    rows = sorted((one["tokens_per_s"], one["host"], one["processor"]) for one in desks if one["tokens_per_s"])[:MOST]
+    on = {"gpu": 0, "gpu-partly": 1}
+    series: list[tuple[str, list[float | None]]] = [
+        (name, [row[0] if on.get(str(row[2]), 2) == place else None for row in rows])
+        for place, name in enumerate(("GPU", "partly on the GPU", "CPU"))
+    ]
+    return _bars([row[1] for row in rows], series, "tokens/s", stacked=True)
+
+
+def memory(desks: list[dict[str, Any]]) -> str:
+    """Return what the model takes against the memory that there is, the tightest first; empty where neither is known."""
+    rows = []
+    for one in desks:
+        there = one["vram"] or one["hardware"]["memory"]
+        if one["needs_bytes"] and there:
+            rows.append((there / one["needs_bytes"], one["host"], one["needs_bytes"], there, bool(one["vram"])))
+    rows = sorted(rows)[:MOST]
+    series: list[tuple[str, list[float | None]]] = [
+        ("the model takes", [round(row[2] / GIB, 1) for row in rows]),
+        ("VRAM", [round(row[3] / GIB, 1) if row[4] else None for row in rows]),
+        ("memory, without a GPU", [None if row[4] else round(row[3] / GIB, 1) for row in rows]),
+    ]
+    return _bars([row[1] for row in rows], series, "GiB", row=40)
+
+
+def disk(desks: list[dict[str, Any]]) -> str:
+    """Return how full the disks are, in GiB, the fullest first; empty where none is known."""
+    rows = sorted(
+        (one["disk"]["available"], one["host"], one["disk"]["total"] - one["disk"]["available"])
+        for one in desks
+        if one["disk"]
+    )[:MOST]
+    series: list[tuple[str, list[float | None]]] = [
+        ("free", [round(row[0] / GIB) for row in rows]),
+        ("used", [round(row[2] / GIB) for row in rows]),
+    ]
+    return _bars([row[1] for row in rows], series, "GiB", stacked=True)
+
+
+def phases(taken: list[dict[str, Any]]) -> str:
+    """Return how long each phase took: the median desk, and the slowest; empty where nothing took any time."""
+    rows = [row for row in taken if row["longest"] >= 0.05]
+    series: list[tuple[str, list[float | None]]] = [
+        ("median", [row["median"] for row in rows]),
+        ("slowest desk", [row["longest"] for row in rows]),
+    ]
+    return _bars([row["phase"] for row in rows], series, "s", row=36)
+
+
+def _bars(
+    labels: list[str],
+    series: list[tuple[str, list[float | None]]],
+    unit: str,
+    *,
+    stacked: bool = False,
+    row: int = ROW,
+) -> str:
+    """Return horizontal bars, the first label on top; empty where there is no label."""
+    if not labels:
+        return ""
+    import pygal
+    from pygal.style import Style
+
+    kind = pygal.HorizontalStackedBar if stacked else pygal.HorizontalBar
+    # The style here is for measuring alone: what it draws with is the page's (see the template).
+    sizes = {f"{what}_font_size": FONT for what in ("label", "major_label", "value", "value_label", "legend")}
+    chart = kind(
+        style=Style(font_family="sans-serif", value_colors=("black",) * 3, **sizes),
+        js=[],
+        disable_xml_declaration=True,
+        width=WIDTH,
+        height=FRAME + row * len(labels),
+        margin=4,
+        margin_bottom=10,
+        spacing=6,
+        show_legend=len([name for name, values in series if any(values)]) > 1,
+        legend_at_bottom=True,
+        legend_at_bottom_columns=3,
+        legend_box_size=10,
+        truncate_label=22,
+        truncate_legend=-1,
+        print_values=True,
+        print_zeroes=False,
+        value_formatter=lambda value: f"{value:g} {unit}" if value else "",
+        x_labels_major_count=5,
+        show_minor_x_labels=False,
+        rounded_bars=2,
+        include_x_axis=True,
+    )
+    chart.x_labels = labels[::-1]
+    for name, values in series:
+        if any(values):
+            chart.add(name, values[::-1])
+    chart.add_xml_filter(_for_a_page)
+    return str(chart.render(is_unicode=True))
+
+
+def _for_a_page(root: Any) -> Any:
+    """Take away the drawing's own style and script; turn what a script would show beside the pointer into titles."""
+    root.attrib.pop("id", None)
+    root.set("role", "img")
+    for parent in list(root.iter()):
+        for child in list(parent):
+            tag = str(child.tag).rpartition("}")[2]
+            unnamed = tag == "title" and not str(parent.get("class")).startswith("bar")
+            if tag in ("style", "script", "defs") or unnamed or not isinstance(child.tag, str):
+                parent.remove(child)
+            elif tag == "desc":
+                if child.get("class") == "value":
+                    child.tag = str(child.tag).replace("desc", "title")
+                    child.attrib.clear()
+                else:
+                    parent.remove(child)
+    return root
