@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -68,3 +70,13 @@ def make_desk(docker_engine: None, say: Say) -> Iterator[Callable[..., Container
             return desk.create(name, system, say=say, **options)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def chromium(say: Say) -> None:
+    """Chromium, installed where this machine has none."""
+    if shutil.which("chromium"):
+        return
+    say("installing Chromium")
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+        subprocess.run(["apt-get", *command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -14,22 +14,28 @@ MOST = 24
 
 GIB = 1024**3
 
-WIDTH, ROW, FRAME = 560, 24, 70
+Series = list[tuple[str, list[float | None]]]
+"""What is drawn beside each other: a name, and a value a label."""
+
+Chart = tuple[str, list[str]]
+"""A drawing, and what its colours stand for, in their order."""
+
+WIDTH, ROW, FRAME = 560, 24, 40
 FONT = 12
 
 
-def speed(desks: list[dict[str, Any]]) -> str:
+def speed(desks: list[dict[str, Any]]) -> Chart:
     """Return the tokens a second of every desk, the slowest first; empty where none was proved."""
     rows = sorted((one["tokens_per_s"], one["host"], one["processor"]) for one in desks if one["tokens_per_s"])[:MOST]
     on = {"gpu": 0, "gpu-partly": 1}
-    series: list[tuple[str, list[float | None]]] = [
+    series: Series = [
         (name, [row[0] if on.get(str(row[2]), 2) == place else None for row in rows])
         for place, name in enumerate(("GPU", "partly on the GPU", "CPU"))
     ]
-    return _bars([row[1] for row in rows], series, "tokens/s", stacked=True)
+    return _bars([row[1] for row in rows], series, stacked=True)
 
 
-def memory(desks: list[dict[str, Any]]) -> str:
+def memory(desks: list[dict[str, Any]]) -> Chart:
     """Return what the model takes against the memory that there is, the tightest first; empty where neither is known."""
     rows = []
     for one in desks:
@@ -37,49 +43,49 @@ def memory(desks: list[dict[str, Any]]) -> str:
         if one["needs_bytes"] and there:
             rows.append((there / one["needs_bytes"], one["host"], one["needs_bytes"], there, bool(one["vram"])))
     rows = sorted(rows)[:MOST]
-    series: list[tuple[str, list[float | None]]] = [
+    series: Series = [
         ("the model takes", [round(row[2] / GIB, 1) for row in rows]),
         ("VRAM", [round(row[3] / GIB, 1) if row[4] else None for row in rows]),
         ("memory, without a GPU", [None if row[4] else round(row[3] / GIB, 1) for row in rows]),
     ]
-    return _bars([row[1] for row in rows], series, "GiB", row=40)
+    return _bars([row[1] for row in rows], series, row=34)
 
 
-def disk(desks: list[dict[str, Any]]) -> str:
+def disk(desks: list[dict[str, Any]]) -> Chart:
     """Return how full the disks are, in GiB, the fullest first; empty where none is known."""
     rows = sorted(
         (one["disk"]["available"], one["host"], one["disk"]["total"] - one["disk"]["available"])
         for one in desks
         if one["disk"]
     )[:MOST]
-    series: list[tuple[str, list[float | None]]] = [
+    series: Series = [
         ("free", [round(row[0] / GIB) for row in rows]),
         ("used", [round(row[2] / GIB) for row in rows]),
     ]
-    return _bars([row[1] for row in rows], series, "GiB", stacked=True)
+    return _bars([row[1] for row in rows], series, stacked=True)
 
 
-def phases(taken: list[dict[str, Any]]) -> str:
+def phases(taken: list[dict[str, Any]]) -> Chart:
     """Return how long each phase took: the median desk, and the slowest; empty where nothing took any time."""
     rows = [row for row in taken if row["longest"] >= 0.05]
-    series: list[tuple[str, list[float | None]]] = [
+    series: Series = [
         ("median", [row["median"] for row in rows]),
         ("slowest desk", [row["longest"] for row in rows]),
     ]
-    return _bars([row["phase"] for row in rows], series, "s", row=36)
+    return _bars([row["phase"] for row in rows], series, row=34)
 
 
 def _bars(
     labels: list[str],
-    series: list[tuple[str, list[float | None]]],
-    unit: str,
+    series: Series,
     *,
     stacked: bool = False,
     row: int = ROW,
-) -> str:
+) -> Chart:
     """Return horizontal bars, the first label on top; empty where there is no label."""
     if not labels:
-        return ""
+        return "", []
+    series = [(name, values) for name, values in series if any(values)]
     import pygal
     from pygal.style import Style
 
@@ -95,26 +101,23 @@ def _bars(
         margin=4,
         margin_bottom=10,
         spacing=6,
-        show_legend=len([name for name, values in series if any(values)]) > 1,
-        legend_at_bottom=True,
-        legend_at_bottom_columns=3,
-        legend_box_size=10,
+        show_legend=False,  # the page has one
         truncate_label=22,
-        truncate_legend=-1,
         print_values=True,
+        print_values_position="center" if stacked else "top",
         print_zeroes=False,
-        value_formatter=lambda value: f"{value:g} {unit}" if value else "",
-        x_labels_major_count=5,
-        show_minor_x_labels=False,
+        value_formatter="{:g}".format,
         rounded_bars=2,
         include_x_axis=True,
     )
     chart.x_labels = labels[::-1]
+    # A value that does not fit into its part of a bar would lie over its neighbour.
+    least = max(sum(column) for column in zip(*([value or 0 for value in values] for _, values in series))) * 0.1
     for name, values in series:
-        if any(values):
-            chart.add(name, values[::-1])
+        told = (lambda value: f"{value:g}") if not stacked else (lambda value: f"{value:g}" if value >= least else "")
+        chart.add(name, [value and {"value": value, "formatter": told} for value in values[::-1]])
     chart.add_xml_filter(_for_a_page)
-    return str(chart.render(is_unicode=True))
+    return str(chart.render(is_unicode=True)), [name for name, _ in series]
 
 
 def _for_a_page(root: Any) -> Any:

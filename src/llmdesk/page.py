@@ -21,7 +21,6 @@ COLUMNS = (
     ("Tokens/s", True),
     ("First token", True),
     ("Disk free", True),
-    ("System", False),
     ("Last run", False),
 )
 """The table's columns: a title, and whether it holds numbers."""
@@ -77,25 +76,29 @@ def headline(report: dict[str, Any]) -> str:
     return "The desk does not answer" if total == 1 else f"{total - works} of {total} desks do not answer"
 
 
-def drawings(report: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the charts that have anything to show: a title, what it is about, and its drawing."""
+def drawings(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the charts that have anything to show: a title, what it is about, its drawing and legend."""
     desks = [one for one in report["desks"] if one["kind"] == "desk"]
     many = f"the {charts.MOST} {{}} of {len(desks)} desks" if len(desks) > charts.MOST else "the {} on top"
     made = [
         ("Speed of an answer", f"Tokens a second in the last proof; {many.format('slowest')}.", charts.speed(desks)),
         (
             "Model and memory",
-            f"What the model takes, and the memory that there is; {many.format('tightest')}.",
+            f"GiB that the model takes, and that there are; {many.format('tightest')}.",
             charts.memory(desks),
         ),
-        ("Disk", f"Where Docker keeps its data; {many.format('fullest')}.", charts.disk(desks)),
+        ("Disk", f"GiB where Docker keeps its data; {many.format('fullest')}.", charts.disk(desks)),
         (
             "Time by phase",
             "Seconds that a desk spent in each phase of its last run that saw it.",
             charts.phases(report["phases"]),
         ),
     ]
-    return [{"title": title, "about": about, "drawing": drawing} for title, about, drawing in made if drawing]
+    return [
+        {"title": title, "about": about, "drawing": drawing, "legend": legend}
+        for title, about, (drawing, legend) in made
+        if drawing
+    ]
 
 
 def worst_first(desks: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -26,7 +26,9 @@ def text(report: dict[str, Any]) -> str:
     info = gauge("desk_info", "Versions and model of the desk.", "model", "open_webui", "ollama", "docker", "driver")
     drifted = gauge("desk_drift_findings", "What the last look for drift has found.")
     values = {
-        "last_run_timestamp_seconds": gauge("desk_last_run_timestamp_seconds", "When the last run over the desk ended."),
+        "last_run_timestamp_seconds": gauge(
+            "desk_last_run_timestamp_seconds", "When the last run over the desk ended."
+        ),
         "last_run_duration_seconds": gauge("desk_last_run_duration_seconds", "How long the desk's last run took."),
         "last_seen": gauge("desk_last_seen_timestamp_seconds", "When a run last saw what the desk is."),
         "proved": gauge("desk_proof_timestamp_seconds", "When the page last answered a question."),

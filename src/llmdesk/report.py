@@ -17,7 +17,7 @@ VERDICTS = {
     "broken": "does not answer",
     "rebooting": "waits for a restart",
     "drifted": "drifted",
-    "warned": "answers, with a warning",
+    "warned": "with a warning",
     "unknown": "never seen",
     "fine": "answers",
 }
@@ -63,7 +63,7 @@ def report(records: dict[str, list[Record]], hosts: list[str] | None, at: str, p
 def desk(host: str, records: list[Record]) -> dict[str, Any]:
     """Return one desk, from its records, the newest first."""
     if not records:
-        empty = {key: None for key in ("run", "playbook", "at", "seconds", "seen_at", "outcome", "address")}
+        empty = dict.fromkeys(("run", "playbook", "at", "seconds", "seen_at", "outcome", "address"))
         needs = [_need("It is in the inventory, and no run has recorded it.", _UP)]
         told = {"host": host, "kind": "desk", "verdict": "unknown", "needs": needs}
         return {**told, **empty, **_seen({}, {}), "changes": [], "since": []}
@@ -205,7 +205,9 @@ def _links(said: dict[str, Any], windows: bool) -> list[dict[str, Any]]:
 
 
 def _drift(said: dict[str, Any]) -> list[dict[str, Any]]:
-    return [_need(found["sentence"], found["remedy"], "drift") for found in (said.get("drift") or {}).get("found") or []]
+    return [
+        _need(found["sentence"], found["remedy"], "drift") for found in (said.get("drift") or {}).get("found") or []
+    ]
 
 
 def _warnings(last: Record) -> list[dict[str, Any]]:
@@ -231,7 +233,9 @@ def _seen(known: Record, shown: dict[str, Any]) -> dict[str, Any]:
         "gpu_path": container.get("gpu"),
         "disk": {"mount": disk["mount"], "available": disk["available"], "total": disk["total"]} if disk else None,
         "model": (shown.get("model") or {}).get("name") or proof.get("model"),
-        "stands_in_for": (shown.get("model") or {}).get("wanted") if (shown.get("model") or {}).get("fell_back") else None,
+        "stands_in_for": (shown.get("model") or {}).get("wanted")
+        if (shown.get("model") or {}).get("fell_back")
+        else None,
         "models": [
             {"name": model["name"], "size": model["size"]} for model in (facts.get("ollama") or {}).get("models") or []
         ],
@@ -250,7 +254,9 @@ def _windows(said: dict[str, Any], known: Record) -> dict[str, Any]:
     empty = _seen({}, {})
     return {
         **empty,
-        "system": " ".join(filter(None, (system.get("name"), f"build {system['build']}" if system.get("build") else ""))),
+        "system": " ".join(
+            filter(None, (system.get("name"), f"build {system['build']}" if system.get("build") else ""))
+        ),
         "hardware": {
             **empty["hardware"],
             "memory": (said.get("memory") or {}).get("total"),

@@ -69,7 +69,9 @@ def _desk(host: str, chance: random.Random) -> Record:
     facts["disk"][0].update(total=total, available=int(total * chance.uniform(0.05, 0.9)))
     if card:
         driver = chance.choices(("580.105.08", "570.195.03"), weights=(5, 1))[0]
-        facts["gpus"] = [{"vendor": "nvidia", "name": card, "vram": vram * GIB, "uuid": f"GPU-{host}", "driver": driver}]
+        facts["gpus"] = [
+            {"vendor": "nvidia", "name": card, "vram": vram * GIB, "uuid": f"GPU-{host}", "driver": driver}
+        ]
         facts["container"]["gpu"] = "cdi"
         record["versions"]["driver"] = driver
     facts["ollama"]["models"][0].update(name=model, size=int(needs * 0.9 * GIB))
@@ -85,7 +87,10 @@ def _desk(host: str, chance: random.Random) -> Record:
     record["report"]["model"].update(name=model, wanted=model, on=proof["processor"])
     record["report"]["address"] = f"http://{host}.example.com:3000"
     record["phases"] = {phase: round(took * chance.uniform(0.6, 2.5), 2) for phase, took in record["phases"].items()}
-    record["phases"] |= {"open_webui": round(chance.uniform(20, 60), 2), "ollama_models": round(chance.uniform(10, 90), 2)}
+    record["phases"] |= {
+        "open_webui": round(chance.uniform(20, 60), 2),
+        "ollama_models": round(chance.uniform(10, 90), 2),
+    }
     record["versions"]["docker"] = facts["docker"]["version"] = chance.choices(("29.1.3", "28.5.2"), weights=(4, 1))[0]
     return record
 
@@ -97,7 +102,9 @@ def _trouble(record: Record, number: int) -> Record:
         return _ended(record, "unreachable", "desk", "Ask the desk", "roles/desk/tasks/ask.yml:2", message)
     if number % 12 == 11:
         message = "/var/lib/docker has 2.0 GiB free, and image and model need 15 GiB under /var/lib/docker."
-        return _ended(record, "failed", "preflight", "Say what stands in the way", "roles/preflight/tasks/main.yml:4", message)
+        return _ended(
+            record, "failed", "preflight", "Say what stands in the way", "roles/preflight/tasks/main.yml:4", message
+        )
     if number % 12 == 4:
         return {**record, "warnings": ["qwen3:14b was not to be had; smollm2:135m stands in for it."]}
     if number % 12 == 9:

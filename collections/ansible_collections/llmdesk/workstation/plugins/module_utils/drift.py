@@ -33,7 +33,9 @@ _PEOPLE = {
 """What it says of the page that a run would do something about people, by the result's name for it."""
 
 
-def drift(record: dict[str, Any] | None, now: dict[str, Any], wanted: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def drift(
+    record: dict[str, Any] | None, now: dict[str, Any], wanted: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Return what has drifted, the most dangerous first.
 
     :param record: the desk's record of the last run that brought it where it should be; None where there is none, so
@@ -87,9 +89,13 @@ def page_drift(settings: dict[str, Any], people: dict[str, Any], access: dict[st
         sentence = f"The page does not serve the model {name} as it should"
         found.append(_finding("setting", name, name, None, sentence, HELD))
     for key, sentence in _PEOPLE.items():
-        found += [_finding("people", who, who, None, sentence.format(who), PEOPLE_HELD) for who in people.get(key) or []]
+        found += [
+            _finding("people", who, who, None, sentence.format(who), PEOPLE_HELD) for who in people.get(key) or []
+        ]
     for name in access.get("changes") or []:
-        found.append(_finding("people", name, name, None, f"Who sees the model {name} was changed in the page", PEOPLE_HELD))
+        found.append(
+            _finding("people", name, name, None, f"Who sees the model {name} was changed in the page", PEOPLE_HELD)
+        )
     return found
 
 
@@ -117,7 +123,9 @@ def _container(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, An
         found.append(_finding("container", "managed", there and "managed", "by hand", sentence))
     elif there and there["config_hash"] != container["config_hash"]:
         sentence = "The container was made anew with another configuration"
-        found.append(_finding("container", there["config_hash"], there["config_hash"], container["config_hash"], sentence))
+        found.append(
+            _finding("container", there["config_hash"], there["config_hash"], container["config_hash"], sentence)
+        )
     if container["state"] != "running":
         sentence = f"The container is {container['state']}"
         found.append(_finding("container", "running", there and there["state"], container["state"], sentence))
@@ -139,7 +147,9 @@ def _exposure(now: dict[str, Any], wish: dict[str, Any]) -> list[dict[str, Any]]
         for entry in _published(now["container"], port):
             address = entry["host_ip"] or "0.0.0.0"
             if address != allowed and address not in LOOPBACK:
-                whom = "everybody who reaches this machine" if address in ("0.0.0.0", "::") else f"all who reach {address}"
+                whom = (
+                    "everybody who reaches this machine" if address in ("0.0.0.0", "::") else f"all who reach {address}"
+                )
                 danger = "" if port == PAGE else ", and it has no password"
                 sentence = f"{name} is published on {_address(entry)}, for {whom}{danger}"
                 found.append(_finding("exposure", allowed, allowed, address, sentence))
@@ -174,7 +184,9 @@ def _models(before: dict[str, Any], now: dict[str, Any], wish: dict[str, Any]) -
     found = []
     present = {model["name"]: model["digest"] for model in now["ollama"]["models"]}
     brought = {
-        entry["model"]: entry.get("digest") for entry in (now["record"].get("models") or {}).values() if entry.get("model")
+        entry["model"]: entry.get("digest")
+        for entry in (now["record"].get("models") or {}).values()
+        if entry.get("model")
     }
     earlier = {model["name"]: model["digest"] for model in (before.get("ollama") or {}).get("models") or []}
     for name, digest in brought.items():
@@ -235,7 +247,9 @@ def _disk(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
     if disk["available"] >= SPACE_KEPT:
         return []
     earlier = next((old["available"] for old in before.get("disk") or [] if old["path"] == disk["path"]), None)
-    sentence = f"{disk['mount']} has {disk['available'] / GIB:.1f} GiB free, and a desk needs {SPACE_KEPT // GIB} to go on"
+    sentence = (
+        f"{disk['mount']} has {disk['available'] / GIB:.1f} GiB free, and a desk needs {SPACE_KEPT // GIB} to go on"
+    )
     way = "Free some space: './llmdesk models list' shows what each model takes, 'docker system df' the rest."
     return [_finding("disk", SPACE_KEPT, earlier, disk["available"], sentence, way)]
 
