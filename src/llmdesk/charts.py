@@ -36,7 +36,7 @@ def speed(desks: list[dict[str, Any]]) -> Chart:
 
 
 def memory(desks: list[dict[str, Any]]) -> Chart:
-    """Return what the model takes against the memory that there is, the tightest first; empty where neither is known."""
+    """Return what the model takes against the memory that there is, the tightest first; empty where none is known."""
     rows = []
     for one in desks:
         there = one["vram"] or one["hardware"]["memory"]
@@ -112,7 +112,8 @@ def _bars(
     )
     chart.x_labels = labels[::-1]
     # A value that does not fit into its part of a bar would lie over its neighbour.
-    least = max(sum(column) for column in zip(*([value or 0 for value in values] for _, values in series))) * 0.1
+    columns = zip(*([value or 0 for value in values] for _, values in series), strict=True)
+    least = max(map(sum, columns)) / 10
     for name, values in series:
         told = (lambda value: f"{value:g}") if not stacked else (lambda value: f"{value:g}" if value >= least else "")
         chart.add(name, [value and {"value": value, "formatter": told} for value in values[::-1]])

@@ -117,5 +117,5 @@ def several(names: list[str]) -> str:
 def number(value: float | None) -> str:
     """Return a number with as many digits as tell anything: 0.9, 74.2, 131."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"

@@ -147,7 +147,7 @@ def attention(desks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def phases(desks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return how long each phase took over the desks' newest runs: ``median`` and ``longest``, and on which ``desk``."""
+    """Return how long each phase took over the newest runs: ``median`` and ``longest``, and on which ``desk``."""
     taken: dict[str, list[tuple[float, str]]] = {}
     for one in desks:
         for phase, seconds in one["phases"].items():

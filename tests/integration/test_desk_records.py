@@ -96,7 +96,7 @@ def sent() -> Iterator[tuple[str, list[tuple[str | None, dict[str, Any]]]]]:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, sent: tuple[str, list[Any]]) -> Told:
-    """One run with everything in it: a failure, a rescue, secrets of every kind, old runs, a place to send records to."""
+    """One run with everything in it: a failure, a rescue, secrets of every kind, old runs, a place to send to."""
     place = tmp_path_factory.mktemp("told")
     (place / "key").write_text(SECRETS["vault"])
     (place / "token").write_text("t0ken\n")

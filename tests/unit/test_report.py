@@ -51,6 +51,7 @@ def test_a_desk_that_is_right() -> None:
             {"name": name, "ok": True, "error": "", "remedy": ""} for name in ("page", "account", "ollama", "model")
         ],
         "warnings": [],
+        "wanted": {},
     }
 
 
@@ -198,3 +199,21 @@ def test_a_desk_in_wsl_says_what_windows_lacks_unless_a_run_reaches_windows() ->
         desk(wsl={**wsl, "linux_driver": []}, gpus=[]), {}, "admin@localhost", None, {"host": "pc1", "gpus": []}
     )
     assert half["windows"] is None
+
+
+def test_what_was_wanted_is_kept_without_what_may_be_secret() -> None:
+    tutor = {"name": "tutor:1", "create": {"from": "llama3.2:3b", "system": "The exam's answers are …"}}
+    wanted = {
+        "models": ["llama3.2:3b", tutor, {"name": "old:1", "state": "absent"}],
+        "image": {"sources": [{"registry": "https://ann:pa55@registry.example.com/x"}]},
+        "listen": "127.0.0.1",
+    }
+    assert desk_report(desk(), {}, "a@b", wanted=wanted)["wanted"] == {
+        "models": [
+            {"name": "llama3.2:3b", "state": "present"},
+            {"name": "tutor:1", "state": "present"},
+            {"name": "old:1", "state": "absent"},
+        ],
+        "image": {"sources": [{"registry": "https://…@registry.example.com/x"}]},
+        "listen": "127.0.0.1",
+    }

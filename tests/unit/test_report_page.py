@@ -150,7 +150,7 @@ def test_a_page_needs_nothing_but_itself(browser: Browser, tmp_path: Path, count
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert opened.page.pdf().startswith(b"%PDF")
     if os.environ.get("LLMDESK_PICTURE") and (count, scheme) == (12, "light"):
-        opened.page.set_viewport_size({"width": 1280, "height": 1500})
+        opened.page.set_viewport_size({"width": 1280, "height": 1320})
         opened.page.screenshot(path=os.environ["LLMDESK_PICTURE"])
 
 

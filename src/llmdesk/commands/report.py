@@ -50,7 +50,7 @@ def report(inventory: tuple[str, ...], limit: str | None, output: str | None, mo
         raise click.ClickException(
             f"There is nothing to report on: no desk is meant by {limit!r}."
             if hosts is not None
-            else f"There is nothing to report on: no run has left a record in {records.folder()} yet. './llmdesk up' does."
+            else f"There is nothing to report on: no run has left a record in {records.folder()}. './llmdesk up' does."
         )
     document = made(kept, hosts, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", problems)
     _write(_text(document, form), output or (PAGE if form is None else "-"), mode)
@@ -69,7 +69,7 @@ def _text(document: dict[str, Any], form: str | None) -> str:
 
 
 def _hosts(inventory: tuple[str, ...], limit: str | None, recorded: list[str]) -> list[str]:
-    """Return the desks that Ansible understands by an inventory and a pattern; without an inventory, of those recorded."""
+    """Return the desks that Ansible understands by an inventory and a pattern; without one, of those recorded."""
     from llmdesk.commands.plays import from_here
     from llmdesk.run import REPOSITORY
 

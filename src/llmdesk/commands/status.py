@@ -19,7 +19,7 @@ Examples:
   ./llmdesk status --drift -i inventory/room.yml
 
 \b
-Exit code with --drift: 0 without any; 2 when a desk has drifted, or failed; 4 when one could not be reached."""
+Exit code with --drift: 0 without any; 2 when a desk drifted, or failed; 4 when one could not be reached."""
 )
 @click.option(
     "--drift", is_flag=True, help="Also say what has changed since the last run: by hand, in the page, in hardware."

@@ -10,8 +10,8 @@ version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
 description:
-  - Writes what a run found, changed and could not do, one JSON file a host, into a folder of the run beside C(run.json),
-    and sends it to an address where one is given.
+  - Writes what a run found, changed and could not do, one JSON file a host, into a folder of the run beside
+    C(run.json), and sends it to an address where one is given.
   - Works in Ansible's own process, so that whoever runs a playbook, on whichever machine, leaves the same record.
   - Looks into no result that is hidden by C(no_log). A record that cannot be written is one warning, and no failure.
 requirements:

@@ -25,8 +25,8 @@ def desk_report(
     :param email: the address the administrator signs in with.
     :param gpu: which way the container takes to a GPU, as ``gpu_plan`` decides it.
     :param windows: of a distro that was reached through Windows, that ``host``, and the ``gpus`` that it has.
-    :param wanted: what the run wanted of the desk, for its record: ``image``, ``models``, ``ports``, ``listen``, ``gpu``
-        and ``settings``; None of what no role in the run had a say in.
+    :param wanted: what the run wanted of the desk, for its record: ``image``, ``models``, ``ports``, ``listen``,
+        ``gpu`` and ``settings``; None of what no role in the run had a say in.
     :returns: ``address``, ``windows_host``, ``windows`` (what a person has to do in Windows, as
         :func:`wsl_inside.by_hand` has it; None where a run reaches Windows itself), ``account``, ``image``, ``gpu``
         (``path`` and ``reason``; None where it was not decided), ``model``, ``proof`` (None where there is none;

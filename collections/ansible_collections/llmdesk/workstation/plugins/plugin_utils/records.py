@@ -48,7 +48,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
 
 
 def prune(folder: Path, playbook: str, keep: int) -> None:
-    """Remove the oldest runs of a playbook; the others are left, so that many looks do not push out what they compare to.
+    """Remove the oldest runs of a playbook; those of others stay, so that looks do not push out what they compare.
 
     :param keep: how many stay.
     """
