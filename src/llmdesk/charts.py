@@ -68,10 +68,9 @@ def disk(desks: list[dict[str, Any]]) -> Chart:
 def phases(taken: list[dict[str, Any]]) -> Chart:
     """Return how long each phase took: the median desk, and the slowest; empty where nothing took any time."""
     rows = [row for row in taken if row["longest"] >= 0.05]
-    series: Series = [
-        ("median", [row["median"] for row in rows]),
-        ("slowest desk", [row["longest"] for row in rows]),
-    ]
+    series: Series = [("median", [row["median"] for row in rows])]
+    if any(row["median"] != row["longest"] for row in rows):
+        series.append(("slowest desk", [row["longest"] for row in rows]))
     return _bars([row["phase"] for row in rows], series, row=34)
 
 
@@ -100,6 +99,7 @@ def _bars(
         height=FRAME + row * len(labels),
         margin=4,
         margin_bottom=10,
+        margin_right=12 if stacked else 44,  # where the longest bar's value stands
         spacing=6,
         show_legend=False,  # the page has one
         truncate_label=22,

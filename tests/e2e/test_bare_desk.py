@@ -94,6 +94,35 @@ def test_only_loopback_is_listened_on(first_up: Typed, person: Person) -> None:
     assert sorted(line.split()[3] for line in listening.splitlines()) == ["127.0.0.1:11434", "127.0.0.1:3000"]
 
 
+# What an administrator does with one click in the page.
+SIGN_UP_ON = """
+import json, urllib.request
+def ask(path, body=None, token=None):
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(f"http://127.0.0.1:3000/api/v1/auths/{path}", body and json.dumps(body).encode(), headers)
+    return json.load(urllib.request.urlopen(request))
+password = open("/etc/llmdesk/admin_password").read().strip()
+token = ask("signin", {"email": "admin@localhost", "password": password})["token"]
+assert ask("admin/config", {**ask("admin/config", token=token), "ENABLE_SIGNUP": True}, token)["ENABLE_SIGNUP"]
+"""
+
+
+def test_what_somebody_changed_by_hand_is_found_and_taken_back(
+    first_up: Typed, person: Person, lab_registry: str
+) -> None:
+    clean = person.types("./llmdesk status --drift")
+    assert (clean.rc, "drift    none since 20" in clean.text) == (0, True), clean.text
+    by_hand = f"docker exec open-webui ollama cp smollm2:135m stray:1 && python3 - <<'END'\n{SIGN_UP_ON}END"
+    assert person.types(by_hand).rc == 0
+    drifted = person.types("./llmdesk status --drift")
+    assert drifted.rc == 2
+    assert "The model stray:1 was pulled by somebody else." in drifted.text
+    assert "The page's setting ui.enable_signup is on, and off is wanted." in drifted.text
+    person.types("docker exec open-webui ollama rm stray:1")
+    assert person.types(f"./llmdesk up --image {lab_registry} -e open_webui_settings_always=true").rc == 0
+    assert person.types("./llmdesk status --drift").rc == 0
+
+
 def holders(person: Person) -> list[str]:
     """Return every file that has the password in it: records, logs, temporary folders, volumes, what was watched."""
     person.types("journalctl > /journal 2>/dev/null")
@@ -205,6 +234,8 @@ def test_a_container_started_by_hand_is_taken_over_with_its_session(
     )
     token = re.search(r'"token":\s*"([^"]+)"', person.types(sign_in).text)
     assert token
+    exposed = "The page is published on 0.0.0.0:3000, for everybody who reaches this machine."
+    assert exposed in person.types("./llmdesk status --drift").text
     typed = person.types(f"./llmdesk up --image {lab_registry}")
     assert typed.rc == 0, typed.text
     who = person.types(f"curl -s -H 'Authorization: Bearer {token[1]}' 127.0.0.1:3000/api/v1/auths/")
