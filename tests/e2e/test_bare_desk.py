@@ -99,8 +99,8 @@ SIGN_UP_ON = """
 import json, urllib.request
 def ask(path, body=None, token=None):
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    request = urllib.request.Request(f"http://127.0.0.1:3000/api/v1/auths/{path}", body and json.dumps(body).encode(), headers)
-    return json.load(urllib.request.urlopen(request))
+    address, data = f"http://127.0.0.1:3000/api/v1/auths/{path}", body and json.dumps(body).encode()
+    return json.load(urllib.request.urlopen(urllib.request.Request(address, data, headers)))
 password = open("/etc/llmdesk/admin_password").read().strip()
 token = ask("signin", {"email": "admin@localhost", "password": password})["token"]
 assert ask("admin/config", {**ask("admin/config", token=token), "ENABLE_SIGNUP": True}, token)["ENABLE_SIGNUP"]

@@ -57,6 +57,7 @@ def tell(folder: Path, *arguments: str, **environment: str) -> Told:
         text=True,
         check=False,
     )
+    assert "Callback dispatch" not in done.stdout, "Ansible says so where a callback breaks"
     here = folder / environment.get("LLMDESK_RUN", NAME)
     if not (here / "run.json").exists():
         return Told(done.returncode, done.stdout, {}, {}, folder)
@@ -160,6 +161,34 @@ def test_they_are_sent_where_they_are_wanted(told: Told, sent: tuple[str, list[t
 
 def test_the_command_line_is_told_whom_a_play_is_about(told: Told) -> None:
     assert told.said.count('llmdesk-hosts ["desk1", "desk2"]') == 1
+
+
+INCLUDES = """
+- name: Include things
+  hosts: desks
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: llmdesk.workstation.desk, tasks_from: record}
+      when: false
+    - name: Ask in a role
+      ansible.builtin.include_role: {name: llmdesk.workstation.desk, tasks_from: ask}
+      vars: {desk_container: nobodys-desk}
+    - name: Break in a loop
+      ansible.builtin.command: echo {{ item }}
+      loop: [one, two]
+      failed_when: item == "two"
+"""
+
+
+def test_facts_come_out_of_an_included_role(tmp_path: Path) -> None:
+    local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"desks": {"hosts": {"desk1": None}, "vars": local}}))
+    (tmp_path / "includes.yml").write_text(INCLUDES)
+    included = tell(tmp_path / "records", f"{tmp_path}/includes.yml", "-i", f"{tmp_path}/hosts.yml")
+    record = included.records["desk1"]
+    assert record["facts"]["schema"] == 1
+    assert set(record["phases"]) == {"Include things", "desk"}
+    assert [(one["phase"], one["task"]) for one in record["failures"]] == [("Include things", "Break in a loop")]
 
 
 def test_odd_names_and_check_mode(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             TaskEnd(
                 host,
                 phase=role or self._play,
-                task=task.get_name(include_role_fqcn=False).rpartition(" : ")[2] if role else task.get_name(),
+                task=str(result.task_name).rpartition(" : ")[2],
                 path=(task.get_path() or "").removeprefix(f"{Path.cwd()}/"),
                 outcome=outcome,
                 at=now,
