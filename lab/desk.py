@@ -20,6 +20,10 @@ PIP_CONF = Path("/etc/pip.conf")
 # A nested Docker cannot switch IPv6 off in its containers here, and refuses to run them unless it is told not to mind.
 NESTED_DOCKER = b"[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n"
 
+# In a network of its own nobody knows a name outside, and that is said at once; Docker's name server, which every start
+# writes there anew, would be silent for 20 s.
+NO_NAMES = b"f+ /etc/resolv.conf 0644 root root - nameserver 127.0.0.1\\n\n"
+
 # systemd does not listen yet in its first moments.
 BOOTED = """
 timeout 60 sh -c 'until systemctl is-system-running --wait > /dev/null 2>&1; do sleep 0.1; done' && exit
@@ -114,6 +118,8 @@ def prepare(
     if systemd:
         # An empty unit never runs: this one fails where the kernel belongs to somebody else.
         put(container, "/etc/systemd/system/systemd-modules-load.service", b"")
+        if network:
+            put(container, "/etc/tmpfiles.d/lab.conf", NO_NAMES)
     if PIP_CONF.exists():
         put(container, "/etc/pip.conf", PIP_CONF.read_bytes())
     return container
@@ -125,9 +131,6 @@ def boot(container: Container) -> None:
     :raises RuntimeError: a unit of its system failed.
     """
     container.start()
-    if container.attrs["HostConfig"]["NetworkMode"] not in ("default", "bridge"):
-        # Nobody there knows a name outside, and that is said at once; Docker's name server would be silent for 20 s.
-        run(container, "echo nameserver 127.0.0.1 > /etc/resolv.conf")
     if not container.attrs["HostConfig"]["Init"]:
         run(container, BOOTED)
 

@@ -60,6 +60,9 @@ PROXY = 2
 FIRST_DESK = 10
 """The address of desk1 in its network is the one after this."""
 
+A_DESK = 1.3e9
+"""Bytes of memory that a desk takes once it answers, and of the disk."""
+
 Say = Callable[[str], None]
 
 SETUP = f"""
@@ -399,6 +402,8 @@ def _desks(room: Room, inside: Network, say: Say) -> None:
     idle = [name for name in wanted if name not in there or there[name].status != "running"]
     if not idle:
         return
+    for sentence in short_of(len(wanted.keys() - there.keys()), _free()):
+        say(sentence)
     root = _root(room, say)
 
     def bring(name: str) -> str:
@@ -426,6 +431,26 @@ def _desks(room: Room, inside: Network, say: Say) -> None:
             say(f"{name} is up ({done} of {len(idle)})")
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def short_of(desks: int, free: dict[str, float]) -> list[str]:
+    """Return what new desks may run short of once they answer, a sentence each.
+
+    :param free: bytes that this machine has left, by what they are of.
+    """
+    wanted = desks * A_DESK
+    return [
+        f"{desks} desks want {wanted / 1e9:.0f} GB of {what} once they answer, and {left / 1e9:.0f} GB are left"
+        for what, left in free.items()
+        if left < wanted
+    ]
+
+
+def _free() -> dict[str, float]:
+    memory = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    assert memory is not None
+    disk = shutil.disk_usage(docker.from_env().info()["DockerRootDir"])
+    return {"memory": float(memory[1]) * 1024, "disk": float(disk.free)}
 
 
 def _root(room: Room, say: Say) -> str:
