@@ -213,35 +213,51 @@ def containers() -> list[Any]:
 def test_the_line_carries_its_rate_in_both_directions_and_counts_it(room: Room, controller: Controller) -> None:
     rc, lines = controller.types("lab", "up", "--desks", "2", "--wan", SLOW, *LAB)
     assert rc == 0, lines
-    before = wan.counted(room.proxy())
     layer = min(
         (layer for layer in manifest(f"{PREFIX}-registry", registry.REFERENCE, "layers") if layer["size"] > 12e6),
         key=lambda layer: int(layer["size"]),
     )
     url = f"https://{registry.HOST}/v2/{registry.REPOSITORY}/blobs"
-    through = f"curl -sS --fail --max-time 120 --proxy http://{inside(room)}:{proxy.OPEN}"
-    down = desk.run(room.desk("desk1"), f"{through} -o /dev/null -w '%{{speed_download}}' {url}/{layer['digest']}")
-    assert SLOW_BYTES[0] < float(down) < SLOW_BYTES[1]
-    half = wan.counted(room.proxy())
-    assert layer["size"] < half.down - before.down < 1.1 * layer["size"]
-    assert half.up - before.up < 0.1 * layer["size"]
+    curl = f"curl -sS --fail --max-time 120 --proxy http://{inside(room)}:{proxy.OPEN}"
+
+    size = int(layer["size"])
+    taken = "-w '%{time_total} %{time_starttransfer}'"
+    carried = best_rate(room, f"{curl} -o /dev/null {taken} {url}/{layer['digest']}", size)
+    assert size < carried.down < 1.1 * size
+    assert carried.up < 0.1 * size
 
     size = 12 * 1024 * 1024
+    place = "place=$(sed -n 's/^Location: *//Ip' /tmp/heads | tr -d '\\r')"
     upload = f"""
 set -e
 head -c {size} /dev/urandom > /tmp/random
-{through} -X POST -D /tmp/heads -o /dev/null {url}/uploads/
-place=$(sed -n 's/^Location: *//Ip' /tmp/heads | tr -d '\\r')
-{through} -X PATCH -H 'Content-Type: application/octet-stream' -T /tmp/random -D /tmp/heads \\
-    -w '%{{speed_upload}}' "$place"
-place=$(sed -n 's/^Location: *//Ip' /tmp/heads | tr -d '\\r')
-{through} -X DELETE -o /dev/null "$place"
+{curl} -X POST -D /tmp/heads -o /dev/null {url}/uploads/
+{place}
+{curl} -X PATCH -H 'Content-Type: application/octet-stream' -T /tmp/random -D /tmp/heads -o /dev/null \\
+    -w '%{{time_total}} %{{time_pretransfer}}' "$place"
+{place}
+{curl} -X DELETE -o /dev/null "$place"
 """
-    up = desk.run(room.desk("desk1"), upload)
-    assert SLOW_BYTES[0] < float(up) < SLOW_BYTES[1]
-    now = wan.counted(room.proxy())
-    assert size < now.up - half.up < 1.1 * size
-    assert now.down - half.down < 0.1 * size
+    carried = best_rate(room, upload, size)
+    assert size < carried.up < 1.1 * size
+    assert carried.down < 0.1 * size
+
+
+def best_rate(room: Room, transfer: str, size: int) -> wan.Counted:
+    """Move bytes until that goes as fast as the line is, which a busy machine may not manage at once.
+
+    :param transfer: a command for a desk that prints the seconds of its whole time, and those before the first byte.
+    :returns: what the line's counters say of the last time.
+    """
+    for _attempt in range(3):
+        before = wan.counted(room.proxy())
+        total, begun = map(float, desk.run(room.desk("desk1"), transfer).split())
+        after = wan.counted(room.proxy())
+        rate = size / (total - begun)
+        assert rate < SLOW_BYTES[1]
+        if rate > SLOW_BYTES[0]:
+            return wan.Counted(after.down - before.down, after.up - before.up)
+    raise AssertionError(f"{rate / 1e6:.2f} MB/s at the best")
 
 
 def inside(room: Room) -> str:
