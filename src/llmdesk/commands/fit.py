@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from llmdesk import suggest
 from llmdesk.commands import plays
 from llmdesk.commands.options import ANSIBLE, taking
 
@@ -26,7 +27,7 @@ Examples:
 Verdicts, from the best: gpu (all of it on the GPU), gpu-partly, cpu (at reading speed), cpu-slow, no.
 Exit code: 0 when every desk answered, whatever the verdicts; 1 when one did not, or a model is unknown."""
 )
-@click.argument("models", metavar="[MODEL…]", nargs=-1)
+@click.argument("models", metavar="[MODEL…]", nargs=-1, shell_complete=suggest.models)
 @click.option("--context", type=click.IntRange(1), help="Tokens of context.  [default: what Ollama takes by itself]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: desks, failures.")
 @taking(ANSIBLE)

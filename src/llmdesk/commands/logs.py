@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from llmdesk import suggest
 from llmdesk.commands import plays
-from llmdesk.commands.options import ANSIBLE, taking
+from llmdesk.commands.options import REACHED, taking
 
 
 @click.command(
@@ -18,10 +19,10 @@ Examples:
   ./llmdesk logs -f
   ./llmdesk logs desk7 --tail 1000"""
 )
-@click.argument("host", required=False)
+@click.argument("host", required=False, shell_complete=suggest.hosts)
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("-n", "--tail", type=click.IntRange(0), default=200, show_default=True, help="Lines from the end.")
-@taking(ANSIBLE)
+@taking(REACHED)
 def logs(host: str | None, follow: bool, tail: int, **options: Any) -> None:
     """Print the container's log."""
     from llmdesk.screen.log import LogScreen

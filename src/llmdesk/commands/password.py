@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from llmdesk import suggest
 from llmdesk.commands import plays
 from llmdesk.commands.options import ANSIBLE, taking
 
@@ -19,7 +20,7 @@ Examples:
   ./llmdesk password
   ./llmdesk password desk7 -i inventory/room.yml"""
 )
-@click.argument("host", required=False)
+@click.argument("host", required=False, shell_complete=suggest.hosts)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, host to password.")
 @taking(ANSIBLE)
 def password(host: str | None, as_json: bool, **options: Any) -> None:

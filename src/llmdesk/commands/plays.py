@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from llmdesk import inventories
 from llmdesk.run import Play
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -23,8 +24,12 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
     """Return the play that options of the command line ask for, after asking for its passwords.
 
-    :raises click.ClickException: this machine is a desk, and nobody may become root on it.
+    :raises click.ClickException: an inventory is none, or this machine is a desk and nobody may become root on it.
     """
+    try:
+        inventories.check(options["inventory"])
+    except inventories.BadInventory as error:
+        raise click.ClickException(str(error)) from None
     if not (options["inventory"] or options["ask_become_pass"] or options["ask_vault_pass"]):
         _need_root()
     own = [json.dumps(variables, separators=(", ", ": "))] if variables else []
@@ -36,8 +41,14 @@ def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
         check=options.get("check", False),
         diff=options.get("diff", False),
         verbosity=options.get("verbose", 0),
-        become_password=ask_password("BECOME password") if options["ask_become_pass"] else None,
-        vault_password=ask_password("Vault password") if options["ask_vault_pass"] else None,
+        tags=tuple(options.get("tags", ())),
+        skip_tags=tuple(options.get("skip_tags", ())),
+        forks=options.get("forks"),
+        private_key=options.get("private_key"),
+        user=options.get("user"),
+        vault_password_file=options.get("vault_password_file"),
+        become_password=_ask_password("BECOME password") if options["ask_become_pass"] else None,
+        vault_password=_ask_password("Vault password") if options["ask_vault_pass"] else None,
     )
 
 
@@ -127,4 +138,8 @@ def from_here(path: str) -> str:
 
 
 def _variables_from_here(given: str) -> str:
-    return f"@{from_here(given[1:])}" if given.startswith("@") else given
+    if not given.startswith("@"):
+        return given
+    if not Path(given[1:]).exists():
+        raise click.ClickException(f"There is no file {given[1:]} with variables (-e {given}).")
+    return f"@{from_here(given[1:])}"

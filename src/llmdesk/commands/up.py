@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from llmdesk import suggest
 from llmdesk.commands import plays
-from llmdesk.commands.options import ANSIBLE, DRY, SHOWN, taking
+from llmdesk.commands.options import ANSIBLE, DRY, ROLLOUT, SHOWN, taking
 
 
 @click.command(
@@ -21,13 +22,15 @@ Examples:
   ./llmdesk up --image registry.example.com/open-webui/open-webui:ollama --image build
   ./llmdesk up --image /media/usb/open-webui.tar
   ./llmdesk up -i inventory/room.yml --limit 'desk1,desk2' -K
+  ./llmdesk up -i inventory/room.yml --canary 2 --serial 10
+  ./llmdesk up -i inventory/room.yml --tags ollama_models
   ./llmdesk up --check --diff
 
 \b
 Exit code: 0 when every desk is as it should be; 2 when one failed; 4 when one could not be reached;
 130 after Ctrl-C; 3 when nothing is wrong but that Windows has to restart before the same command goes on."""
 )
-@click.option("--model", "models", multiple=True, metavar="NAME", help="A model to have; may be given more than once.")
+@click.option("--model", "models", multiple=True, metavar="NAME", shell_complete=suggest.models, help="A model to have; may be given more than once.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The page's port.  [default: 3000]")
 @click.option(
     "--image",
@@ -38,10 +41,20 @@ Exit code: 0 when every desk is as it should be; 2 when one failed; 4 when one c
     " the first that answers.",
 )
 @click.option("--retry-sources", is_flag=True, help="Ask the hubs again for what something else stands in for.")
-@taking(DRY, ANSIBLE, SHOWN)
-def up(models: tuple[str, ...], port: int | None, images: tuple[str, ...], retry_sources: bool, **options: Any) -> None:
+@taking(DRY, ROLLOUT, ANSIBLE, SHOWN)
+def up(
+    models: tuple[str, ...],
+    port: int | None,
+    images: tuple[str, ...],
+    retry_sources: bool,
+    serial: str | None,
+    max_fail_percentage: int | None,
+    canary: int | None,
+    **options: Any,
+) -> None:
     """Bring every desk to where it should be, and let it prove that it answers."""
-    variables: dict[str, Any] = {}
+    wanted = {"desks_canary": canary, "desks_serial": serial, "desks_max_fail_percentage": max_fail_percentage}
+    variables: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if models:
         variables["ollama_models"] = list(models)
     if port:

@@ -63,6 +63,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     network,
     nvidia_plan,
     people_plan,
+    variable_names,
     wsl_conf,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils import plan as plans
@@ -105,6 +106,8 @@ class FilterModule:
             "gpu_proof_identity": nvidia_plan.proof_identity,
             "models_by_size": model_plan.by_size,
             "models_record": model_plan.models_record,
+            "variable_errors": variable_names.errors,
+            "variable_warnings": variable_names.warnings,
         }
 
 
