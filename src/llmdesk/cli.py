@@ -8,8 +8,10 @@ import click
 from llmdesk import __version__
 from llmdesk.commands.down import down
 from llmdesk.commands.fit import fit
+from llmdesk.commands.init import init
 from llmdesk.commands.lab import lab
 from llmdesk.commands.logs import logs
+from llmdesk.commands.models import models
 from llmdesk.commands.password import password
 from llmdesk.commands.report import report
 from llmdesk.commands.retry import retry
@@ -32,5 +34,5 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (up, status, verify, fit, report, retry, logs, password, down, lab):
+for command in (init, up, status, verify, fit, models, report, retry, logs, password, down, lab):
     main.add_command(command)

@@ -105,6 +105,7 @@ class FilterModule:
             "gpu_docker_options": gpu_plan.docker_options,
             "gpu_proof_identity": nvidia_plan.proof_identity,
             "models_by_size": model_plan.by_size,
+            "models_errands": model_plan.errands,
             "models_record": model_plan.models_record,
             "variable_errors": variable_names.errors,
             "variable_warnings": variable_names.warnings,

@@ -68,6 +68,8 @@ KNOWN = (
     "ollama_models_fit",
     "ollama_models_fit_asked",
     "ollama_models_fit_context",
+    "ollama_models_pull",
+    "ollama_models_remove",
     "ollama_models_retries",
     "ollama_models_retry_sources",
     "ollama_models_stall_timeout",

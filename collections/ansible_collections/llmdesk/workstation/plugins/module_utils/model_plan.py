@@ -54,6 +54,33 @@ def models_plan(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def errands(models: list[Any], pull: list[str], remove: list[str], exclusive: bool = False) -> dict[str, Any]:
+    """Return what has to be done for models that are asked for by name, beside what is declared.
+
+    :param models: the declared list.
+    :param pull: names to bring; a declared one comes as it is declared, another from the registry of its name alone.
+    :param remove: names to remove.
+    :param exclusive: whether the declared list removes everything else.
+    :returns: ``models``, as ``ollama_model`` takes them, ``notes``, a sentence for each of which the declared list will
+        undo what is done, and ``declared``, the names that are to be there.
+    :raises BadName: a name cannot be one.
+    """
+    entries = {canonical(entry["name"]): entry for entry in map(declared, models)}
+    present = [name for name, entry in entries.items() if entry["state"] != "absent"]
+    work, notes = [], []
+    for name in map(canonical, pull):
+        work.append(entries[name] if name in present else {"name": name, "state": "present", "sources": [{"name": name}]})
+        if name in entries and name not in present:
+            notes.append(f"{name} is declared absent (ollama_models), so the next './llmdesk up' removes it again.")
+        elif exclusive and name not in present:
+            notes.append(f"{name} is not declared, so the next './llmdesk up' removes it (ollama_models_exclusive).")
+    for name in map(canonical, remove):
+        work.append({"name": name, "state": "absent"})
+        if name in present:
+            notes.append(f"{name} is declared (ollama_models), so the next './llmdesk up' brings it back.")
+    return {"models": work, "notes": notes, "declared": present}
+
+
 def _kept(entries: list[dict[str, Any]], recorded: dict[str, Any]) -> set[str]:
     """Return the names that belong to a declared list: its own, what they are made of, and what stands in for them."""
     kept = {canonical(entry["name"]) for entry in entries if entry["state"] != "absent"}
