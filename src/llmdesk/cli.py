@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from llmdesk import __version__
+from llmdesk.commands.completion import completion
 from llmdesk.commands.down import down
 from llmdesk.commands.fit import fit
 from llmdesk.commands.init import init
@@ -16,6 +17,7 @@ from llmdesk.commands.password import password
 from llmdesk.commands.report import report
 from llmdesk.commands.retry import retry
 from llmdesk.commands.status import status
+from llmdesk.commands.support_bundle import support_bundle
 from llmdesk.commands.up import up
 from llmdesk.commands.verify import verify
 
@@ -23,10 +25,6 @@ from llmdesk.commands.verify import verify
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="""\b
-Completion, for bash (or zsh_source, fish_source):
-  eval "$(_LLMDESK_COMPLETE=bash_source ./llmdesk)"
-
-\b
 ./llmdesk test runs the tests.""",
 )
 @click.version_option(__version__, prog_name="llmdesk")
@@ -34,5 +32,5 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (init, up, status, verify, fit, models, report, retry, logs, password, down, lab):
+for command in (init, up, status, verify, fit, models, report, retry, logs, password, down, lab, support_bundle, completion):
     main.add_command(command)
