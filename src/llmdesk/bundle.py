@@ -71,7 +71,7 @@ class Bundle:
         new = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with (
-                open(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream,
+                os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream,
                 tarfile.open(fileobj=stream, mode="w:gz") as archive,
             ):
                 for name, content in [("manifest.json", manifest), *sorted(self._files.items())]:

@@ -80,7 +80,7 @@ def read(path: Path) -> dict[str, Any]:
     :raises BadInventory: the file cannot be read, is no YAML, or no inventory.
     """
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         what = (

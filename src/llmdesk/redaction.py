@@ -27,7 +27,12 @@ _PATTERNS = (
     # Whole texts first: what is inside of them must not be taken for something else.
     (re.compile(r"\$ANSIBLE_VAULT;[^\n]*(?:\n[ \t]*[0-9a-f]{8,}[ \t]*)*"), MARK),
     (re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL), MARK),
-    (re.compile(r"(?i)((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s\"',]+"), rf"\1{MARK}"),
+    (
+        re.compile(
+            r"(?i)((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s\"',]+"
+        ),
+        rf"\1{MARK}",
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {MARK}"),
     (re.compile(r"(?i)((?:set-)?cookie\s*:\s*)[^\r\n]+"), rf"\1{MARK}"),
     # User and password of an address.
@@ -37,8 +42,8 @@ _PATTERNS = (
     (re.compile(r"\b(?:sk|pk|ghp|gho|ghs|glpat|hf|xox[abp])[-_][A-Za-z0-9_-]{16,}"), MARK),
 )
 
-# 'name: value', 'name=value', '"name": "value"', also where the quotes themselves are escaped. A value in quotes goes to
-# its quote, one without to the next blank; what a YAML block holds is not seen by this, and goes by its vault's mark.
+# 'name: value', 'name=value', '"name": "value"', also where the quotes are escaped. A value in quotes goes to its quote,
+# one without to the next blank; what a YAML block holds is not seen by this, and goes by its vault's mark.
 _ASSIGNED = re.compile(
     rf"(?i)(?P<name>{_NAMED})(?P<sign>\\?[\"']?\s*[=:]\s*)"
     r"(?:(?P<quote>\\?[\"'])(?P<quoted>.*?)(?P=quote)|(?P<plain>[^\s,;&}\]\"']+))"

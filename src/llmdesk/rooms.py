@@ -44,7 +44,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a host said. ``state`` is ``ready`` or names what is wrong; ``remedy`` is what to do, empty where nothing is.
+    """What a host said. ``state`` is ``ready`` or names what is wrong; ``remedy`` is what to do, if anything.
 
     ``python`` is its version, empty without one; ``root`` is ``yes``, ``password`` or ``never``; ``model`` the proposed
     one and ``why`` the reason, empty where nobody asked.
@@ -93,7 +93,9 @@ def _meant(one: str) -> list[Host]:
             raise BadHost(f"{error}. Write desk[01:30] for desk01 to desk30.") from None
     found = _NAME.fullmatch(one)
     if not found:
-        raise BadHost(f"{one!r} is no host: write NAME, USER@NAME:PORT, 192.168.1.10-40, 192.168.1.0/28 or desk[01:30].")
+        raise BadHost(
+            f"{one!r} is no host: write NAME, USER@NAME:PORT, 192.168.1.10-40, 192.168.1.0/28 or desk[01:30]."
+        )
     if re.fullmatch(r"[\d.]+", found["host"]):
         _address(found["host"], one)
     port = int(found["port"]) if found["port"] else None
@@ -122,7 +124,9 @@ def _network(text: str) -> list[Host]:
     try:
         network = ipaddress.IPv4Network(text, strict=False)
     except ValueError as error:
-        raise BadHost(f"{text} is no network ({error}). Write 192.168.1.0/28, or a range such as 192.168.1.10-40.") from None
+        raise BadHost(
+            f"{text} is no network ({error}). Write 192.168.1.0/28, or a range such as 192.168.1.10-40."
+        ) from None
     every = range(int(network.network_address), int(network.broadcast_address) + 1)
     return _searched(every[1:-1] if len(every) > 2 else every, text)
 
@@ -218,7 +222,9 @@ def reached(lines: Iterable[str]) -> Finding:
     if tuple(map(int, python.split("."))) < OLDEST:
         return Finding("no Python", f"its Python {python} is too old", "A desk needs Python 3.8 or newer.", **seen)
     if root == "never":
-        return Finding("no root", "you are not root there, and it has no sudo", "Install sudo, or log in as root.", **seen)
+        return Finding(
+            "no root", "you are not root there, and it has no sudo", "Install sudo, or log in as root.", **seen
+        )
     if root == "password":
         return Finding("ready", remedy="Its sudo wants a password: add -K to every run.", **seen)
     return Finding("ready", **seen)
@@ -240,8 +246,8 @@ def doubles(found: dict[str, Finding]) -> list[str]:
 # --- The inventory --------------------------------------------------------------------------------------------------
 
 _HEAD = """\
-# The desks of a room, as './llmdesk init' found them. It is yours from here on: init does not touch it again, unless it is
-# told to with --force.
+# The desks of a room, as './llmdesk init' found them. It is yours from here on: init does not touch it again without
+# --force.
 #
 #   ./llmdesk up -i {path}{become}
 #
@@ -249,9 +255,7 @@ _HEAD = """\
 """
 
 
-def inventory(
-    room: Iterable[Host], found: dict[str, Finding], path: str, shared: dict[str, Any] | None = None
-) -> str:
+def inventory(room: Iterable[Host], found: dict[str, Finding], path: str, shared: dict[str, Any] | None = None) -> str:
     """Return the text of an inventory: desks that are ready, by the models that fit them, and the others as comments.
 
     The same room gives the same text, whatever the order in which its hosts answered.

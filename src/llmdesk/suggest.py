@@ -11,7 +11,9 @@ from click.shell_completion import CompletionItem
 
 from llmdesk.run import REPOSITORY
 
-CATALOGUE = REPOSITORY / "collections/ansible_collections/llmdesk/workstation/roles/ollama_models/files/model_catalog.yml"
+CATALOGUE = (
+    REPOSITORY / "collections/ansible_collections/llmdesk/workstation/roles/ollama_models/files/model_catalog.yml"
+)
 
 
 def files(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory of a room out of real connections: one machine with several ssh servers, each with a fault of its own."""
+"""The inventory of a room out of real connections: one machine with several ssh servers, each with its fault."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class Room:
         hosts = [("good", "desk", 22), ("asks", "ann", 22), ("shut", "bob", 22), ("changed", "desk", 2223)]
         hosts += [("bare", "desk", 2224), ("new", "desk", 2225), ("dead", "desk", 2299)]
         self.config.write_text(
-            "".join(f"Host {name}\n  HostName {self.address}\n  User {user}\n  Port {port}\n" for name, user, port in hosts)
+            "".join(
+                f"Host {name}\n  HostName {self.address}\n  User {user}\n  Port {port}\n" for name, user, port in hosts
+            )
             + f"Host *\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.known}\n"
             "  ControlPath none\n"
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from llmdesk import __version__, fits
 from llmdesk import run as runs
 from llmdesk.cli import main
 from llmdesk.commands import plays as commands
+from llmdesk.commands.options import TAGS
 from llmdesk.commands.up import image_source
 from llmdesk.run import Play
 from llmdesk.secret import passwords
@@ -141,6 +144,94 @@ def test_a_play_is_a_command_that_can_be_typed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["--canary", "2"], {"desks_canary": 2}),
+        (["--serial", "10"], {"desks_serial": "10"}),
+        (["--serial", "20%", "--max-fail-percentage", "0"], {"desks_serial": "20%", "desks_max_fail_percentage": 0}),
+    ],
+)
+def test_a_careful_roll_out_is_variables(plays: list[Play], arguments: list[str], variables: Any) -> None:
+    assert typed("up", *arguments).exit_code == 0
+    assert json.loads(plays[0].extra_vars[0]) == variables
+
+
+def test_how_desks_are_reached_goes_through(plays: list[Play], tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    (tmp_path / "word").touch()
+    reached = ["-u", "ann", "--private-key", f"{tmp_path}/key", "--vault-password-file", f"{tmp_path}/word"]
+    assert typed("up", *reached, "-f", "50", "--tags", "docker,verify", "--skip-tags", "wsl").exit_code == 0
+    play = plays[0]
+    assert (play.user, play.forks, play.tags, play.skip_tags) == ("ann", 50, ("docker,verify",), ("wsl",))
+    assert (play.private_key, play.vault_password_file) == (f"{tmp_path}/key", f"{tmp_path}/word")
+    for command in ("status", "verify", "down", "fit"):
+        assert {"--user", "--forks", "--private-key"} <= {o for p in main.commands[command].params for o in p.opts}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tags", "dokcer"], "'dokcer' is no tag. Did you mean docker?"),
+        (["--tags", "docker,x"], "'x' is no tag. There are preflight, docker,"),
+        (["--serial", "0"], "'0' is neither a number of desks nor a percentage"),
+        (["--serial", "120%"], "neither a number of desks nor a percentage"),
+        (["--canary", "0"], "--canary"),
+        (["--max-fail-percentage", "101"], "--max-fail-percentage"),
+        (["-e", "@nowhere.yml"], "There is no file nowhere.yml with variables"),
+        (["--private-key", "nowhere"], "'nowhere' does not exist"),
+        (["-i", "inventory/locl.yml"], "There is no inventory inventory/locl.yml"),
+    ],
+)
+def test_what_an_option_cannot_take_is_said_before_anything_runs(
+    plays: list[Play], arguments: list[str], words: str
+) -> None:
+    result = typed("up", *arguments)
+    assert result.exit_code in (1, 2)
+    assert words in result.output.replace("\n", " ")
+    assert plays == []
+
+
+def test_the_tags_are_those_of_the_site_playbook_and_of_the_docs() -> None:
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", "--list-tags"]
+    said = subprocess.run(command, cwd=runs.REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = {tag for found in re.findall(r"TAGS: \[(.*)\]", said) for tag in re.split(r",\s*", found) if tag}
+    assert listed - {"always"} == set(TAGS)
+    page = (runs.REPOSITORY / "docs" / "fleet.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)[: len(TAGS)] == list(TAGS)
+
+
+# --- Completion -----------------------------------------------------------------------------------------------------
+
+
+def completed(words: str) -> list[str]:
+    """Return what a shell offers for the last of the words."""
+    environment = {"_LLMDESK_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = CliRunner().invoke(main, [], env=environment, prog_name="llmdesk")
+    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+
+def test_a_shell_offers_what_is_known(tmp_path: Path) -> None:
+    room = tmp_path / "room.yml"
+    room.write_text("desks: {hosts: {'desk[01:02]': , tower: }}")
+    assert "support-bundle" in completed("llmdesk ")
+    assert completed("llmdesk up --tags open_webui_p") == ["open_webui_people"]
+    assert "llama3.2:3b" in completed("llmdesk up --model llama")
+    assert completed("llmdesk models pull aut") == ["auto"]
+    assert completed(f"llmdesk up -i {room} --limit desk") == ["desk01", "desk02"]
+    assert completed(f"llmdesk up -i {room} --limit desk01,t") == ["desk01,tower"]
+    assert completed(f"llmdesk up -i {tmp_path}/gone.yml --limit desk") == [""]  # nothing
+    assert completed("llmdesk password loc") == ["localhost"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_names_the_launcher(shell: str) -> None:
+    text = typed("completion", shell).output
+    assert "_llmdesk_completion" in text
+    if shell != "bash":  # which asks the command as it was typed
+        assert f"{runs.REPOSITORY}/llmdesk)" in text
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "http"])
 def test_what_is_no_port(plays: list[Play], port: str) -> None:
     result = typed("up", "--port", port)
@@ -195,12 +286,13 @@ def test_help_has_an_example_of_the_command(command: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
-def test_examples_in_help_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_in_help_are_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # where what a command writes is nobody's
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(commands, "finish", lambda *_arguments, **_options: None)
     monkeypatch.setattr(runs, "ask", lambda _play: {"plays": []})
     for line in typed(command, "--help").output.partition("Examples:")[2].splitlines():
-        words = line.partition("|")[0].replace("'", "").split()
+        words = re.split("[|>]", line)[0].replace("'", "").split()
         if words[:1] == ["./llmdesk"]:
             result = typed(*words[1:], given="secret\n" if "-K" in words else "ollama\n")
             assert "Usage:" not in result.output, line

@@ -46,7 +46,7 @@ LINES = [
     f"  'Proxy-Authorization': 'Basic {SECRETS['basic']}',",
     f"curl -H 'authorization: token {SECRETS['token']}' https://example.com",
     f'{{"api_key": "{SECRETS["token"]}", "tokens_per_s": 12.5}}',
-    f"{{\\\"password\\\": \\\"{SECRETS['admin']}\\\"}}",
+    f'{{\\"password\\": \\"{SECRETS["admin"]}\\"}}',
     f"ansible-playbook site.yml -e my_password='{SECRETS['extra']}' -e x=1",
     f"GET /api/v1/auths?token={SECRETS['query']}&x=1 HTTP/1.1",
     f"Set-Cookie: token={SECRETS['cookie']}; HttpOnly",
@@ -115,7 +115,11 @@ def test_the_addresses_of_people_stay_by_choice() -> None:
 
 def answered(*, probed: bool = True) -> dict[str, Any]:
     """Return what Ansible says of a desk full of secrets, whose Docker is dead, and of one that is out of reach."""
-    logs = {"container.log": "\n".join(LINES), "docker-info.txt": "Cannot connect to the Docker daemon", "empty.log": ""}
+    logs = {
+        "container.log": "\n".join(LINES),
+        "docker-info.txt": "Cannot connect to the Docker daemon",
+        "empty.log": "",
+    }
     facts = {"changed": False, "msg": {"desk_facts": {"hostname": "desk1", "my_password": SECRETS["admin"]}}}
     broken = {"failed": True, "changed": False, "msg": f"The probe fell over password={SECRETS['admin']}"}
     unreachable = {"unreachable": True, "changed": False, "msg": "Connection timed out"}
@@ -131,7 +135,9 @@ def test_a_bundle_has_everything_and_no_secret(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     record = runs.records_dir() / "20260101-000000-site-1"
     record.mkdir(parents=True)
-    (record / "desk1.json").write_text(json.dumps({"facts": {"session_key": SECRETS["session"]}, "note": "\n".join(LINES)}))
+    (record / "desk1.json").write_text(
+        json.dumps({"facts": {"session_key": SECRETS["session"]}, "note": "\n".join(LINES)})
+    )
     artifacts = runs.state_dir() / "artifacts" / "20260101-000000-site-1"
     (artifacts / "job_events").mkdir(parents=True)
     (artifacts / "stdout").write_text("\n".join(LINES))
@@ -143,7 +149,9 @@ def test_a_bundle_has_everything_and_no_secret(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("os.geteuid", lambda: 0)
     archive = tmp_path / "bundle.tar.gz"
     result = CliRunner().invoke(
-        main, ["support-bundle", "-o", str(archive), "-K", "-e", f"b_password='{SECRETS['extra']}'"], input="kiwi-become\n"
+        main,
+        ["support-bundle", "-o", str(archive), "-K", "-e", f"b_password='{SECRETS['extra']}'"],
+        input="kiwi-become\n",
     )
     assert result.exit_code == 4, result.output
     assert "desk2: Connection timed out" in result.output

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from llmdesk import suggest
-from llmdesk.commands import plays
 from llmdesk.commands.options import FILE
 from llmdesk.run import REPOSITORY, Play
 
@@ -34,13 +33,16 @@ Examples:
 Exit code: 0 when every host is ready and written; 4 when some were left out; 1 when nothing was written."""
 )
 @click.argument("given", metavar="[HOST…]", nargs=-1)
-@click.option("--ssh-config", type=FILE, help="Take the hosts that a configuration of ssh names.")
+@click.option("--ssh-config", metavar="FILE", help="Take the hosts that a configuration of ssh names.")
 @click.option("-o", "--output", metavar="FILE", help="The inventory to write.  [default: inventory/room.yml]")
 @click.option("--force", is_flag=True, help="Write over an inventory that is there.")
 @click.option("--strict", is_flag=True, help="Write nothing unless every host is ready.")
 @click.option("--accept-host-keys", is_flag=True, help="Accept keys of hosts that are not known; they are shown.")
 @click.option(
-    "--model", metavar="NAME", shell_complete=suggest.models, help="One for all.  [default: what fits each of them best]"
+    "--model",
+    metavar="NAME",
+    shell_complete=suggest.models,
+    help="One for all.  [default: what fits each of them best]",
 )
 @click.option("-u", "--user", metavar="NAME", help="Log in under this name.")
 @click.option("--private-key", type=FILE, metavar="FILE", help="Log in with this key.")
@@ -64,6 +66,7 @@ def init(
     """
     from llmdesk import rooms
 
+    ssh_config = str(Path(ssh_config).expanduser().absolute()) if ssh_config else None
     path = Path(output) if output else REPOSITORY / "inventory" / "room.yml"
     if path.exists() and not force:
         raise click.ClickException(f"{_short(path)} is there and stays as it is. Give another --output, or --force.")
@@ -80,11 +83,9 @@ def init(
     shared: dict[str, Any] = {"ansible_user": options["user"]} if options["user"] else {}
     if options["private_key"]:
         shared["ansible_ssh_private_key_file"] = options["private_key"]
-    if ssh_config and Path(ssh_config) != Path.home() / ".ssh" / "config":
+    if ssh_config and ssh_config != str(Path.home() / ".ssh" / "config"):
         shared["ansible_ssh_common_args"] = f"-F {ssh_config}"
-    password = (
-        click.prompt("BECOME password", hide_input=True, err=True) if options["ask_become_pass"] else None
-    )
+    password = click.prompt("BECOME password", hide_input=True, err=True) if options["ask_become_pass"] else None
 
     say(f"looking at {len(room)} hosts")
     found = look(room, shared)
@@ -142,9 +143,7 @@ def _ask(room: list[Any], shared: dict[str, Any], playbook: str, password: str |
         file = Path(folder, "hosts.json")
         file.write_text(json.dumps(content))
         try:
-            return ask(
-                Play(playbook, inventory=(str(file),), forks=min(FORKS, len(room)), become_password=password)
-            )
+            return ask(Play(playbook, inventory=(str(file),), forks=min(FORKS, len(room)), become_password=password))
         except RuntimeError as error:
             raise click.ClickException(str(error)) from None
 

@@ -31,11 +31,16 @@ REACHED = (
     ),
     click.option("-e", "--extra-vars", multiple=True, metavar="VARS", help="More variables, as ansible-playbook has."),
     click.option("-u", "--user", metavar="NAME", help="Log in under this name, where the inventory says none."),
-    click.option("--private-key", type=FILE, metavar="FILE", help="Log in with this key, where the inventory says none."),
+    click.option(
+        "--private-key", type=FILE, metavar="FILE", help="Log in with this key, where the inventory says none."
+    ),
     click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
     click.option("--ask-vault-pass", is_flag=True, help="Ask for the password of vaulted variables."),
     click.option(
-        "--vault-password-file", type=FILE, metavar="FILE", help="Read that password here, or run it if it is a program."
+        "--vault-password-file",
+        type=FILE,
+        metavar="FILE",
+        help="Read that password here, or run it if it is a program.",
     ),
 )
 """How Ansible is told which desks, and how to reach them."""
@@ -77,7 +82,7 @@ TAGS = (
 """The parts of the site playbook that may be run alone, in its order."""
 
 
-class Tags(click.ParamType):
+class Tags(click.ParamType[str]):
     """Tags of the site playbook, several with commas between them: of a misspelled one, Ansible would run nothing."""
 
     name = "tags"
@@ -96,7 +101,7 @@ class Tags(click.ParamType):
         return [CompletionItem(tag) for tag in TAGS if tag.startswith(incomplete)]
 
 
-class Serial(click.ParamType):
+class Serial(click.ParamType[str]):
     """A number of desks, or a percentage of all of them."""
 
     name = "serial"

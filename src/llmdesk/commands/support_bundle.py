@@ -22,7 +22,7 @@ Examples:
   ./llmdesk support-bundle -i inventory/room.yml --limit desk7 --output desk7.tar.gz
 
 \b
-Exit code: 0 when every desk told everything; 4 when one did not, which the bundle says, too; 1 without a bundle.""",
+Exit code: 0 when every desk told everything; 4 when one did not, as the bundle says, too; 1 without one.""",
 )
 @click.option("-o", "--output", metavar="FILE", help="The archive.  [default: llmdesk-support-DATE.tar.gz]")
 @click.option("--emails", is_flag=True, help="Leave the addresses of people in.")

@@ -30,7 +30,14 @@ Examples:
 Exit code: 0 when every desk is as it should be; 2 when one failed; 4 when one could not be reached;
 130 after Ctrl-C; 3 when nothing is wrong but that Windows has to restart before the same command goes on."""
 )
-@click.option("--model", "models", multiple=True, metavar="NAME", shell_complete=suggest.models, help="A model to have; may be given more than once.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=suggest.models,
+    help="A model to have; may be given more than once.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="The page's port.  [default: 3000]")
 @click.option(
     "--image",

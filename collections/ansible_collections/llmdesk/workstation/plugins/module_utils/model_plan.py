@@ -69,7 +69,9 @@ def errands(models: list[Any], pull: list[str], remove: list[str], exclusive: bo
     present = [name for name, entry in entries.items() if entry["state"] != "absent"]
     work, notes = [], []
     for name in map(canonical, pull):
-        work.append(entries[name] if name in present else {"name": name, "state": "present", "sources": [{"name": name}]})
+        work.append(
+            entries[name] if name in present else {"name": name, "state": "present", "sources": [{"name": name}]}
+        )
         if name in entries and name not in present:
             notes.append(f"{name} is declared absent (ollama_models), so the next './llmdesk up' removes it again.")
         elif exclusive and name not in present:

@@ -57,7 +57,9 @@ def errors(names: Iterable[str]) -> list[str]:
 
 def warnings(names: Iterable[str]) -> list[str]:
     """Return which variables are named like ours and mean nothing, a sentence each."""
-    return [f"No role reads the variable {name}; see the roles' READMEs." for name, meant in unknown(names) if not meant]
+    return [
+        f"No role reads the variable {name}; see the roles' READMEs." for name, meant in unknown(names) if not meant
+    ]
 
 
 def _of_length(name: str, known: Iterable[str]) -> list[str]:
