@@ -72,8 +72,9 @@ def run(folder: Path, hosts: dict[str, dict[str, Any]], last: Any) -> dict[str, 
     :param last: what the task behind it says.
     """
     site = yaml.safe_load(SITE.read_text())[-1]["tasks"]
-    asked, first, *behind = site
-    assert [task[IMPORT]["name"].rpartition(".")[2] for task in (asked, first)] == ["desk", "finished"]
+    (place,) = (place for place, task in enumerate(site) if task[IMPORT]["name"] == "llmdesk.workstation.finished")
+    assert site[place - 1][IMPORT]["name"] == "llmdesk.workstation.desk"
+    first, *behind = site[place:]
     said = {"name": "Stay", "ansible.builtin.debug": {"msg": last}}
     tasks = [first, said, *({**task, "tags": "never"} for task in behind)]
     play = {"name": "Leave or stay", "hosts": "all", "gather_facts": False, "tasks": tasks}
