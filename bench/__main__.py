@@ -1,4 +1,4 @@
-"""Measures what the README claims, and prints tables: of a desk, of models, or of both.
+"""Measures what the README claims, and prints tables: of a desk, of models, of a room, and of settings.
 
 In a desk of the lab, on localhost, both sides are typed as a person types them. Turns alternate, so that a machine that
 grows slow or fast does so for both sides; the middle one counts.
@@ -24,6 +24,9 @@ from docker.models.containers import Container
 from bench.events import table as events_table
 from bench.models import table as models_table
 from bench.race import Race
+from bench.room import table as room_table
+from bench.settings import HEAD as SETTINGS_HEAD
+from bench.settings import table as settings_table
 from lab import desk, engine, models
 from lab import image as built
 from lab.engine import REPOSITORY
@@ -140,22 +143,34 @@ def desk_table(turns: int, say: Callable[[str], None], keep: bool) -> str:
 
 
 @click.command(help=__doc__)
-@click.argument("parts", nargs=-1, type=click.Choice(["desk", "events", "models"]))
+@click.argument("parts", nargs=-1, type=click.Choice(["desk", "events", "models", "room", "settings"]))
 @click.option("--turns", default=5, show_default=True, help="How often each side runs.")
 @click.option("--write", is_flag=True, help="Put the tables into bench/README.md.")
-@click.option("--keep", is_flag=True, help="Leave the desk standing.")
-def main(parts: tuple[str, ...], turns: int, write: bool, keep: bool) -> None:
+@click.option("--keep", is_flag=True, help="Leave desk and room standing.")
+@click.option("--desks", default=20, show_default=True, help="How many real desks the room has, 700 MB each.")
+@click.option(
+    "-i",
+    "--inventory",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A room that is there and finished, instead of one of the lab.",
+)
+def main(parts: tuple[str, ...], turns: int, write: bool, keep: bool, desks: int, inventory: Path | None) -> None:
     """Measure and report."""
 
     def say(text: str) -> None:
         click.echo(f"bench: {text}", err=True)
 
-    measured = {"desk": lambda: desk_table(turns, say, keep), "models": lambda: models_table(turns, say)}
-    measured["events"] = lambda: events_table(turns, say)
+    measured = {
+        "desk": lambda: desk_table(turns, say, keep),
+        "events": lambda: events_table(turns, say),
+        "models": lambda: models_table(turns, say),
+        "room": lambda: room_table(turns, say, keep, desks, inventory),
+        "settings": lambda: settings_table(turns, say, keep, inventory),
+    }
     with engine.running(say):
         for part in parts or measured:
             table = f"\nMeasured on {machine()}; of {turns} turns the middle one, fastest and slowest in brackets.\n"
-            table += f"\n{HEAD}\n{measured[part]()}\n\n"
+            table += f"\n{SETTINGS_HEAD if part == 'settings' else HEAD}\n{measured[part]()}\n\n"
             click.echo(table)
             if write:
                 keep_in_readme(part, table)
