@@ -20,6 +20,7 @@ from llmdesk.commands.status import status
 from llmdesk.commands.support_bundle import support_bundle
 from llmdesk.commands.up import up
 from llmdesk.commands.verify import verify
+from llmdesk.commands.worker import worker
 
 
 @click.group(
@@ -32,5 +33,5 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (init, up, status, verify, fit, models, report, retry, logs, password, down, lab, support_bundle, completion):
+for command in (init, up, status, verify, fit, models, report, retry, logs, password, down, lab, worker, support_bundle, completion):
     main.add_command(command)

@@ -165,7 +165,12 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         return keep and not event.get("stdout", "").startswith(PROGRESS)
 
     with interruption.watched():
-        rc = _run_here(play, ident, handle, interruption, keep)
+        if play.worker is not None:
+            from llmdesk import worker
+
+            rc = worker.drive(play, ident, handle, interruption, keep)
+        else:
+            rc = _run_here(play, ident, handle, interruption, keep)
     if broken:
         raise broken[0]
     rc = INTERRUPTED if interruption.asked else rc
@@ -182,7 +187,7 @@ def _run_here(
             private_data_dir=str(state_dir()),
             project_dir=str(REPOSITORY),
             ident=ident,
-            binary=_ansible_playbook(),
+            binary=ansible_playbook(),
             cmdline=shlex.join([*play.arguments(), *secrets]),
             envvars=environment(ident if keep else None),
             # Facts of one run must not hide from the next what has changed since.
@@ -191,7 +196,7 @@ def _run_here(
             suppress_env_files=True,
             quiet=True,
             event_handler=handle,
-            status_handler=_forget_environment,
+            status_handler=forget_environment,
             cancel_callback=interruption.must_kill,
         )
     return int(runner.rc)
@@ -221,7 +226,7 @@ def ask(play: Play) -> dict[str, Any]:
     quiet = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOG_PATH": os.devnull}
     with secret_files(play) as secrets:
         done = subprocess.run(
-            [_ansible_playbook(), *play.arguments(), *secrets],
+            [ansible_playbook(), *play.arguments(), *secrets],
             cwd=REPOSITORY,
             env={**os.environ, **environment(), **quiet},
             capture_output=True,
@@ -236,7 +241,8 @@ def ask(play: Play) -> dict[str, Any]:
     return document
 
 
-def _ansible_playbook() -> str:
+def ansible_playbook() -> str:
+    """Return the path of the program, which lies beside this Python."""
     return str(Path(sys.executable).with_name("ansible-playbook"))
 
 
@@ -245,7 +251,7 @@ def verbose(text: str) -> dict[str, Any]:
     return {"event": "verbose", "created": datetime.now(UTC).isoformat(), "stdout": text}
 
 
-def _forget_environment(status: dict[str, Any], runner_config: Any) -> None:
+def forget_environment(status: dict[str, Any], runner_config: Any) -> None:
     """Rewrite the record of the command without the environment, where proxies and tokens have their passwords.
 
     What opens an address goes as well.

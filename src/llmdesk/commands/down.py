@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from llmdesk.commands import plays
-from llmdesk.commands.options import ANSIBLE, DRY, SHOWN, taking
+from llmdesk.commands.options import ANSIBLE, DRY, SHOWN, WORKER, taking
 
 VOLUMES = ("open-webui", "ollama")
 """The volumes of a desk: accounts and chats, models."""
@@ -21,7 +21,7 @@ Examples:
   ./llmdesk down --delete-data"""
 )
 @click.option("--delete-data", is_flag=True, help="Also remove the volumes whose names you then type.")
-@taking(DRY, ANSIBLE, SHOWN)
+@taking(DRY, ANSIBLE, SHOWN, WORKER)
 def down(delete_data: bool, **options: Any) -> None:
     """Stop and remove the container. Models, chats and accounts stay in their volumes."""
     variables = {"open_webui_delete_volumes": _typed_volumes()} if delete_data else {}

@@ -52,6 +52,14 @@ ANSIBLE = (
     ),
 )
 """The same, and on how many of them it works at a time."""
+WORKER = (
+    click.option(
+        "--worker",
+        metavar="USER@HOST[:PATH]",
+        help="Let the run take place on this machine, by ssh; PATH is its clone of llmdesk.  [default: llmdesk]",
+    ),
+)
+"""Where the run takes place."""
 
 SHOWN = (
     click.option("--json", "as_json", is_flag=True, help="One JSON document a line; the last has the event 'result'."),

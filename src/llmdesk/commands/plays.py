@@ -30,7 +30,7 @@ def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
         inventories.check(options["inventory"])
     except inventories.BadInventory as error:
         raise click.ClickException(str(error)) from None
-    if not (options["inventory"] or options["ask_become_pass"] or options["ask_vault_pass"]):
+    if not (options.get("worker") or options["inventory"] or options["ask_become_pass"] or options["ask_vault_pass"]):
         _need_root()
     own = [json.dumps(variables, separators=(", ", ": "))] if variables else []
     return Play(
@@ -47,8 +47,9 @@ def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
         private_key=options.get("private_key"),
         user=options.get("user"),
         vault_password_file=options.get("vault_password_file"),
-        become_password=_ask_password("BECOME password") if options["ask_become_pass"] else None,
-        vault_password=_ask_password("Vault password") if options["ask_vault_pass"] else None,
+        worker=options.get("worker"),
+        become_password=ask_password("BECOME password") if options["ask_become_pass"] else None,
+        vault_password=ask_password("Vault password") if options["ask_vault_pass"] else None,
     )
 
 

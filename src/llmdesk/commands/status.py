@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from llmdesk.commands import plays
-from llmdesk.commands.options import ANSIBLE, SHOWN, taking
+from llmdesk.commands.options import ANSIBLE, SHOWN, WORKER, taking
 
 
 @click.command(
@@ -24,7 +24,7 @@ Exit code with --drift: 0 without any; 2 when a desk drifted, or failed; 4 when 
 @click.option(
     "--drift", is_flag=True, help="Also say what has changed since the last run: by hand, in the page, in hardware."
 )
-@taking(ANSIBLE, SHOWN)
+@taking(ANSIBLE, SHOWN, WORKER)
 def status(drift: bool, **options: Any) -> None:
     """Say how every desk is: page, account, Ollama, model, last proof, and Windows under it. Changes nothing."""
     plays.show("llmdesk.workstation.drift" if drift else "llmdesk.workstation.status", {}, **options)

@@ -10,7 +10,7 @@ import click
 
 from llmdesk import suggest
 from llmdesk.commands import plays
-from llmdesk.commands.options import ANSIBLE, DRY, ROLLOUT, SHOWN, taking
+from llmdesk.commands.options import ANSIBLE, DRY, ROLLOUT, SHOWN, WORKER, taking
 
 
 @click.command(
@@ -48,7 +48,7 @@ Exit code: 0 when every desk is as it should be; 2 when one failed; 4 when one c
     " the first that answers.",
 )
 @click.option("--retry-sources", is_flag=True, help="Ask the hubs again for what something else stands in for.")
-@taking(DRY, ROLLOUT, ANSIBLE, SHOWN)
+@taking(DRY, ROLLOUT, ANSIBLE, SHOWN, WORKER)
 def up(
     models: tuple[str, ...],
     port: int | None,
