@@ -3,8 +3,8 @@
 
 What is sent is this checkout's playbooks, its collection and the inventory, so that both machines run the same; what
 comes back are events, the artifacts, and the desks' records. The other machine's ``llmdesk worker`` says first which
-version it is, and gets nothing, and no password, where that is not ours. Its standard input stays open: a line on it, or
-its end, is the wish to stop.
+version it is, and gets nothing, and no password, where that is not ours. Its standard input stays open: a line on it,
+or its end, is the wish to stop.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class _There:
                 self._process.wait()
 
     def greeting(self) -> dict[str, str] | None:
-        """Return the versions that the worker has, None where none came. What a login shell says before is passed on."""
+        """Return the versions that the worker has, None where none came; what a login shell says before is passed on."""
         while line := self.stream.readline():
             try:
                 found = json.loads(line)
@@ -244,8 +244,8 @@ class _There:
             return self._fail(LOST, f"was not reached: {self._last() or 'ssh gave no reason'}")
         return self._fail(
             REFUSED,
-            f"has no llmdesk of this version in {self._folder!r} ({self._last() or f'exit code {rc}'}). Put a clone of the "
-            "same version there, or name its folder: --worker user@host:path.",
+            f"has no llmdesk of this version in {self._folder!r} ({self._last() or f'exit code {rc}'}). Put a clone of"
+            " the same version there, or name its folder: --worker user@host:path.",
         )
 
     def lost(self) -> int:

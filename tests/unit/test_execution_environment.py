@@ -17,9 +17,10 @@ FILE = ROOT / "execution-environment.yml"
 
 def create(file: Path, context: Path) -> subprocess.CompletedProcess[str]:
     """Let ansible-builder check a definition and write down what an image would be built of."""
+    program = str(Path(sys.executable).with_name("ansible-builder"))
+    into = ["--context", str(context), "--output-filename", "Containerfile"]
     return subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-builder")), "create", "--file", str(file)]
-        + ["--context", str(context), "--output-filename", "Containerfile"],
+        [program, "create", "--file", str(file), *into],
         cwd=ROOT,
         capture_output=True,
         text=True,
