@@ -281,7 +281,7 @@ def converged(room: Room, say: Callable[[str], None]) -> Room:
             assert ran.rc == 0, ran.text
     say(f"three desks were told to pull after {time.monotonic() - began:.0f} s")
     for machine in room.desks.values():
-        machine.awaits(room.first, 300)
+        machine.awaits(room.first, 900)
     say(f"three desks are as the repository says after {time.monotonic() - began:.0f} s")
     return room
 
