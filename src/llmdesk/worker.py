@@ -84,6 +84,8 @@ def drive(
     artifacts = state_dir() / "artifacts" / ident
     with tempfile.TemporaryFile() as job, there.started():
         answer = there.greeting()
+        if interruption.asked:
+            return LOST
         if answer != versions():
             return there.refused(answer)
         sent = _transmit(play, ident, keep, job)
@@ -176,6 +178,7 @@ class _There:
         self, host: str, folder: str, handle: Callable[[dict[str, Any]], bool], interruption: Interruption
     ) -> None:
         self._host, self._folder, self._handle, self._interruption = host, folder, handle, interruption
+        self._sent = False
         self._passed_on = 0
         self._deadline: float | None = None
         self._explained = ""
@@ -220,6 +223,7 @@ class _There:
     def send(self, header: dict[str, Any], job: IO[bytes]) -> None:
         """Send the passwords and what is to be run."""
         job.seek(0)
+        self._sent = True
         # Where the connection breaks meanwhile, the end of the other direction tells.
         with contextlib.suppress(OSError):
             assert self._process.stdin
@@ -275,7 +279,9 @@ class _There:
 
     def _tick(self) -> None:
         """Pass a person's wish to stop on, and do not wait for ever."""
-        if self._interruption.asked > self._passed_on:
+        if self._interruption.asked and not self._sent:
+            self._process.kill()
+        elif self._interruption.asked > self._passed_on:
             if not self._passed_on:
                 self._handle(verbose("Stopping, over there as well. Ctrl-C again does not wait for a clean end."))
             self._passed_on = self._interruption.asked
