@@ -79,6 +79,9 @@ def serve(
     client = docker.from_env()
     try:
         container = client.containers.get(name)
+        if container.status == "created":  # Somebody was stopped in the middle of it: it has not all its files.
+            container.remove()
+            raise NotFound(name)
         container.start()
     except NotFound:
         tag = roots.image("debian-12", roots.REGISTRY, say)

@@ -305,8 +305,8 @@ def _network(room: Room, name: str, internal: bool) -> Network:
     labels = {ROOM: room.prefix}
     for attempt in range(5):
         # Docker gives addresses of our own choice only in a network whose range was said to it. It knows best which one
-        # is free, so that it is asked first.
-        free = client.networks.create(name, driver="bridge", labels=labels)
+        # is free, so that it is asked first, by another name: who stops us here leaves no network that leads out.
+        free = client.networks.create(f"{name}-range", driver="bridge", labels=labels)
         subnet = free.attrs["IPAM"]["Config"][0]["Subnet"]
         free.remove()
         ranged = IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])

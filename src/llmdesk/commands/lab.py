@@ -23,7 +23,13 @@ PREFIX = click.option(
 )
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  ./llmdesk lab up --desks 3 --wan 20mbit
+  ./llmdesk lab wan
+  ./llmdesk lab down"""
+)
 def lab() -> None:
     """A room of desks on this machine, to try llmdesk on: containers with systemd, ssh and a slow way out."""
 
