@@ -32,7 +32,7 @@ class Kept:
 def keep(play: Play, hosts: list[str], run: str) -> None:
     """Keep a run, in a file that nobody else can read, without its passwords. One that changes nothing is not kept.
 
-    :raises OSError: it cannot be written.
+    :raises OSError: it cannot be written, and the one before is not kept either.
     """
     if not play.changes:
         return
@@ -46,6 +46,9 @@ def keep(play: Play, hosts: list[str], run: str) -> None:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(told, file)
         new.replace(_file())
+    except OSError:
+        _file().unlink(missing_ok=True)
+        raise
     finally:
         new.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from llmdesk import again
 from llmdesk.cli import main
 from llmdesk.commands import plays
 from llmdesk.lock import Busy, locked
-from llmdesk.run import REPOSITORY, Play
+from llmdesk.run import REPOSITORY, Outcome, Play
 from llmdesk.screen.both import Both
 from llmdesk.screen.json import JsonScreen
 
@@ -100,6 +101,52 @@ def test_what_changes_nothing_does_not_push_out_what_did(play: Play) -> None:
     kept = again.last()
     assert kept is not None
     assert kept.run == "run1"
+
+
+def finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: OSError | Outcome) -> int:
+    """Run the captured room up to an ending as the command line does; return its exit code."""
+    lines = (REPOSITORY / "tests/unit/fixtures/runner/room.jsonl").read_text().splitlines()
+
+    def run(_play: Play, take: Any, _keep: bool) -> Outcome:
+        for line in lines[: len(lines) if isinstance(ending, Outcome) else len(lines) // 2]:
+            take(json.loads(line))
+        if isinstance(ending, OSError):
+            raise ending
+        return ending
+
+    monkeypatch.setattr("llmdesk.run.run", run)
+    monkeypatch.setattr(plays, "_hush", lambda: None)
+    with (tmp_path / "out").open("w") as out, pytest.raises(SystemExit) as raised:
+        plays.finish(Play("site.yml", inventory=("room.yml",)), JsonScreen(out))
+    return int(str(raised.value.code))
+
+
+def test_what_failed_is_kept_at_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert finished(monkeypatch, tmp_path, Outcome(4, 1.0, Path("/state/run1"))) == 4
+    kept = again.last()
+    assert kept is not None
+    assert (kept.run, kept.hosts) == ("run1", ("desk03", "desk05", "desk08"))
+    result = json.loads((tmp_path / "out").read_text().splitlines()[-1])
+    assert result["unfinished"] == list(kept.hosts)
+
+
+def test_a_dropped_line_leaves_what_is_not_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert finished(monkeypatch, tmp_path, OSError(errno.EIO, "Input/output error")) == 1
+    kept = again.last()
+    assert kept is not None
+    assert len(kept.hosts) == 12
+
+
+def test_a_record_that_cannot_be_written_leaves_no_older_one(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again.keep(SITE, ["desk2"], "run1")
+
+    def full(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", full)
+    with pytest.raises(OSError, match="No space"):
+        again.keep(SITE, ["desk3"], "run2")
+    assert [path.name for path in state.iterdir()] == []
 
 
 # --- The lock --------------------------------------------------------------------------------------------------------

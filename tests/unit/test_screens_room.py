@@ -11,6 +11,7 @@ import json
 import random
 import re
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def plain(run: str) -> str:
     return stream.getvalue()
 
 
+@cache
 def golden() -> dict[str, str]:
     """Return every picture by the name of its file."""
     found = {f"{run}-{width}.txt": pictures(run, width) for run in RUNS for width in (80, 200)}

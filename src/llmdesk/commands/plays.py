@@ -72,7 +72,7 @@ def finish(wanted: Play, shown: Any, keep: bool = True) -> None:
     from llmdesk import again
     from llmdesk.events import parse
     from llmdesk.lock import Busy, locked
-    from llmdesk.run import home, run
+    from llmdesk.run import INTERRUPTED, Outcome, home, run
     from llmdesk.screen.room import unfinished
 
     def take(raw: dict[str, Any]) -> None:
@@ -80,19 +80,25 @@ def finish(wanted: Play, shown: Any, keep: bool = True) -> None:
         if event is not None:
             shown.show(event)
 
+    def remember(outcome: Outcome) -> None:
+        with contextlib.suppress(OSError):  # A full disk, say; the result is worth more than what 'retry' needs.
+            again.keep(wanted, unfinished(shown.story, outcome), outcome.records.name)
+
     try:
         with locked(wanted):
             shown.begin(wanted)
             outcome = run(wanted, take, keep)
             outcome = replace(outcome, rc=shown.story.exit_code(outcome.rc))
             if keep:
-                again.keep(wanted, unfinished(shown.story, outcome), outcome.records.name)
+                remember(outcome)
             shown.end(outcome)
     except Busy as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         shown.abandon()
         if error.errno in (errno.EPIPE, errno.EIO):
+            if keep:
+                remember(Outcome(INTERRUPTED, 0.0, Path(wanted.name)))
             _hush()
             sys.exit(1)
         if error.errno not in _UNWRITABLE:
