@@ -33,5 +33,21 @@ def main() -> None:
     """A private ChatGPT-like page on your own machine: Open WebUI and Ollama, proved to answer."""
 
 
-for command in (init, up, status, verify, fit, models, report, retry, logs, password, down, lab, worker, support_bundle, completion):
+for command in (
+    init,
+    up,
+    status,
+    verify,
+    fit,
+    models,
+    report,
+    retry,
+    logs,
+    password,
+    down,
+    lab,
+    worker,
+    support_bundle,
+    completion,
+):
     main.add_command(command)

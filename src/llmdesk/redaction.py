@@ -42,7 +42,7 @@ _PATTERNS = (
     (re.compile(r"\b(?:sk|pk|ghp|gho|ghs|glpat|hf|xox[abp])[-_][A-Za-z0-9_-]{16,}"), MARK),
 )
 
-# 'name: value', 'name=value', '"name": "value"', also where the quotes are escaped. A value in quotes goes to its quote,
+# 'name: value', 'name=value', '"name": "value"', also with escaped quotes. A value in quotes goes to its quote,
 # one without to the next blank; what a YAML block holds is not seen by this, and goes by its vault's mark.
 _ASSIGNED = re.compile(
     rf"(?i)(?P<name>{_NAMED})(?P<sign>\\?[\"']?\s*[=:]\s*)"

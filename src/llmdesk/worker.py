@@ -209,7 +209,7 @@ class _There:
                 self._process.wait()
 
     def greeting(self) -> dict[str, str] | None:
-        """Return the versions that the worker has, None where none came; what a login shell says before is passed on."""
+        """Return the versions that the worker has, None where none came; what a shell says before is passed on."""
         while line := self.stream.readline():
             try:
                 found = json.loads(line)

@@ -22,13 +22,13 @@ FACTS = REPOSITORY / "tests/unit/fixtures/desk/finished.json"
 SITE = REPOSITORY / "collections/ansible_collections/llmdesk/workstation/playbooks/site.yml"
 IMPORT = "ansible.builtin.import_role"
 FAILED = {"driver": "the package nvidia-driver was not to be had"}
-GOOD = {
+GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as_it_should_be": ({}, {}),
     "somebody_elses_page": ({"account.state": "unmanaged"}, {}),
     "a_fallback_that_is_wanted": ({}, {"ollama_models": ["llama3.2:3b"]}),
 }
 """Desks that leave: what is changed in the facts, by path, and in the variables."""
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bare": ({"docker.state": "absent", "container": None, "image": None, "record.image": None}, {}),
     "without_an_image": ({"image": None, "record.image": None}, {}),
     "unhealthy": ({"container.health": "unhealthy"}, {}),

@@ -267,8 +267,19 @@ def test_the_command_line_shows_it(there: Worker, here: Path) -> None:
     own = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
     inventory.write_text(yaml.safe_dump({"desks": {"hosts": {"far": {}}, "vars": own}}))
     done = subprocess.run(
-        [sys.executable, "-c", "from llmdesk.cli import main; main()", "status", "-i", str(inventory), "--json"]
-        + ["--worker", f"{USER}@{there.address}", "-e", "ansible_become=false"],
+        [
+            sys.executable,
+            "-c",
+            "from llmdesk.cli import main; main()",
+            "status",
+            "-i",
+            str(inventory),
+            "--json",
+            "--worker",
+            f"{USER}@{there.address}",
+            "-e",
+            "ansible_become=false",
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(str(REPOSITORY / name) for name in ("src", "collections"))},
         capture_output=True,
         text=True,

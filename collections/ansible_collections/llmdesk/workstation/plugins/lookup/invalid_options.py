@@ -43,7 +43,7 @@ from ansible.plugins.lookup import LookupBase
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-class LookupModule(LookupBase):
+class LookupModule(LookupBase):  # type: ignore[misc]
     """The check of variables, as a question."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
