@@ -11,14 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.llmdesk.workstation.plugins.module_utils import progress as module_side
 from ansible_collections.llmdesk.workstation.plugins.module_utils.progress import INTERVAL, Cancelled, Progress
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils import progress as action_side
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils.progress import (
+    MARK,
+    PATIENCE,
     POLL,
     QUIET,
     SPEAK,
     WINDOWS,
+    ProgressActionBase,
     Teller,
     duration,
     line,
@@ -36,6 +40,9 @@ class Clock:
 
     def time(self) -> float:
         return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ def test_reports_are_written_no_oftener_than_they_are_read(file: Path, clock: Cl
     assert json.loads(file.read_text())["completed"] == 3
 
 
-@pytest.mark.parametrize(("age", "cancelled"), [(29, False), (31, True), (None, True)])
+@pytest.mark.parametrize(("age", "cancelled"), [(59, False), (61, True), (None, True)])
 def test_a_module_stops_when_its_controller_is_gone(file: Path, clock: Clock, age: int | None, cancelled: bool) -> None:
     lease = file.with_name("progress.lease")
     if age is None:
@@ -237,3 +244,55 @@ def test_a_program_hears_every_change_and_that_it_goes_on(
     events = [json.loads(text.removeprefix("llmdesk-progress ")) for text in said]
     assert [(event["completed"], event["elapsed"]) for event in events] == [(1, 0), (2, 1), (2, 1 + SPEAK)]
     assert (events[0]["host"], events[0]["task"]) == ("desk1", "Bring the models")
+
+
+# --- A desk that is away for a while ----------------------------------------------------------------------------------
+
+
+class Desk(ProgressActionBase):
+    """A desk that answers, or does not, as it is told."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self._task = SimpleNamespace(get_name=lambda: "Bring the models")
+        self._answers = list(answers)
+
+    def _low_level_execute_command(self, command: str) -> dict[str, Any]:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return {"rc": 0, "stdout": answer, "stderr": ""}
+
+    def ends(self) -> dict[str, Any]:
+        return self._watch("/results", "/progress", "boot-1", {"inventory_hostname": "desk1"})
+
+
+def looked(boot: str, outcome: str) -> str:
+    return f"{boot}\n{MARK}\n{{}}\n{MARK}\n{outcome}"
+
+
+BUSY = AnsibleConnectionFailure("Timeout (12s) waiting for privilege escalation prompt")
+AT_WORK = looked("boot-1", '{"started": 1}')
+DONE = looked("boot-1", '{"changed": true, "ansible_job_id": "j1"}')
+
+
+def test_a_desk_too_busy_to_let_anybody_in_is_asked_again(clock: Clock, said: list[str]) -> None:
+    assert Desk(AT_WORK, BUSY, BUSY, AT_WORK, BUSY, DONE).ends() == {"changed": True}
+
+
+def test_a_desk_that_stays_away_is_unreachable_in_the_end(clock: Clock, said: list[str]) -> None:
+    began = clock.now
+    with pytest.raises(AnsibleConnectionFailure):
+        Desk(AT_WORK, BUSY).ends()
+    assert PATIENCE <= clock.now - began <= PATIENCE + 5
+
+
+def test_a_desk_that_was_restarted_has_forgotten_the_module(clock: Clock, said: list[str]) -> None:
+    told = Desk(AT_WORK, BUSY, looked("boot-2", '{"started": 1}')).ends()
+    assert told == {"failed": True, "msg": "The desk was restarted meanwhile; run it again to carry on."}
+    assert Desk(AT_WORK, looked("boot-2", '{"changed": false}')).ends() == {"changed": False}, "it was through before"
+
+
+def test_looks_grow_rarer_once_it_takes_long(clock: Clock, said: list[str]) -> None:
+    began = clock.now
+    Desk(*[AT_WORK] * 200, DONE).ends()
+    assert 200 < clock.now - began < 400

@@ -26,7 +26,7 @@ class Progress:
     :param lease: seconds that the controller may be silent.
     """
 
-    def __init__(self, path: str | None, lease: float = 30.0) -> None:
+    def __init__(self, path: str | None, lease: float = 60.0) -> None:
         self._path = path
         self._lease = lease
         self._written = 0.0

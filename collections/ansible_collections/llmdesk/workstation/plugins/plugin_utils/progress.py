@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible import constants
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -23,7 +24,11 @@ display = Display()
 
 DAY = 86400
 MARK = "--llmdesk--"
+# What differs after a restart, of a machine or of a container: the kernel's number of its boot, and when PID 1 began.
+BOOT = "echo $(cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/stat)"
 POLL = 0.5  # seconds between two looks
+POLL_LATER = 2.0  # and once it takes long: each look costs the desk a shell as root, and the controller one a desk
+PATIENCE = 45.0  # seconds that a desk may be out of reach meanwhile; the module waits a little longer for a look
 QUIET = 2.0  # seconds that a task may take without a word
 SPEAK = 5.0  # seconds between two lines for a person
 # Seconds over which a rate is measured. A line that slows down is seen soon; one step of a compiler takes a second and
@@ -46,7 +51,7 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
             return result
         folder = self._make_tmp_path()
         progress = self._connection._shell.join_path(folder, "progress")
-        self._low_level_execute_command(f"touch {shlex.quote(progress)}.lease")
+        boot = self._low_level_execute_command(f"touch {shlex.quote(progress)}.lease; {BOOT}")["stdout"].strip()
         arguments = dict(self._task.args, progress_file=progress, **self._more_arguments(folder))
         self._task.async_val = DAY
         try:
@@ -57,7 +62,7 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
         if started.get("failed") or results_file is None:
             result.update(started)
         else:
-            result.update(self._watch(results_file, progress, task_vars or {}))
+            result.update(self._watch(results_file, progress, boot, task_vars or {}))
         self._remove(folder, results_file)
         return result
 
@@ -72,27 +77,45 @@ class ProgressActionBase(ActionBase):  # type: ignore[misc]
         if removed["rc"] != 0:  # The folder is the login's, and may be beyond the account that the task becomes.
             self._remove_tmp_path(folder, force=True)
 
-    def _watch(self, results_file: str, progress: str, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _watch(self, results_file: str, progress: str, boot: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Show the progress until the result is there, and return it."""
         teller = Teller(task_vars.get("inventory_hostname", "?"), self._task.get_name())
         file, said = shlex.quote(results_file), shlex.quote(progress)
-        command = f"touch {said}.lease; cat {said} 2>/dev/null; echo; echo {MARK}; cat {file}"
+        command = f"touch {said}.lease; {BOOT}; echo {MARK}; cat {said} 2>/dev/null; echo; echo {MARK}; cat {file}"
+        began = time.monotonic()
         # A worker outlives a controller that was killed, and would hold the lease until the module is through.
         controller = os.getppid()
         while os.getppid() == controller:
-            answer = self._low_level_execute_command(command)
+            answer = self._look(command)
             if answer["rc"] != 0:
                 return {"failed": True, "msg": f"The desk stopped answering: {answer['stderr'].strip()}"}
-            report, _mark, outcome = answer["stdout"].partition(MARK)
+            booted, report, outcome = answer["stdout"].split(MARK, 2)
             result = _decoded(outcome)
             # async_wrapper keeps a note of its own in the file, with "started", until the module has ended.
             if result is not None and "started" not in result:
                 result.pop("ansible_job_id", None)
                 return result
+            if booted.strip() != boot:
+                return {"failed": True, "msg": "The desk was restarted meanwhile; run it again to carry on."}
             teller.tell(_decoded(report))
-            time.sleep(POLL)
+            time.sleep(min(POLL_LATER, max(POLL, (time.monotonic() - began) / 20)))
         self._low_level_execute_command(f"rm -f {said}.lease")
         return {"failed": True, "msg": "The run was killed; run it again to carry on."}
+
+    def _look(self, command: str) -> dict[str, Any]:
+        """Return what a command on the desk says; one that is too busy to let anybody in, or away, is asked again.
+
+        :raises AnsibleConnectionFailure: it was out of reach for too long.
+        """
+        since = time.monotonic()
+        while True:
+            try:
+                answer: dict[str, Any] = self._low_level_execute_command(command)
+                return answer
+            except AnsibleConnectionFailure:
+                if time.monotonic() - since > PATIENCE:
+                    raise
+                time.sleep(POLL_LATER)
 
 
 class Pace:
