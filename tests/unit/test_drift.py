@@ -130,6 +130,16 @@ def test_what_the_inventory_says_now_counts_more_than_the_last_run() -> None:
     assert found(nothing, {"models": [{"name": "auto", "state": "present"}, {"name": "x:1", "state": "absent"}]}) == []
 
 
+def test_a_stray_model_stays_one_after_the_next_run() -> None:
+    stray = {"name": "llama3.2:3b", "digest": "1", "size": 1, "loaded": False}
+    before = copy.deepcopy(rooms.REAL["facts"])
+    before["ollama"]["models"].append(stray)
+    (finding,) = found(lambda f: f["ollama"]["models"].append(stray), facts=before)
+    assert finding["sentence"] == "The model llama3.2:3b was pulled by somebody else."
+    made_of_it = {"name": "tutor:1", "state": "absent", "from": "llama3.2:3b"}
+    assert found(lambda f: f["ollama"]["models"].append(stray), {"models": [made_of_it]}) == []
+
+
 def test_what_was_said_to_the_last_run_alone_is_still_wanted() -> None:
     recorded = {"ports": {"page": 8080, "ollama": 11434}, "listen": "127.0.0.1"}
     assert merged(recorded, {"ports": {"page": None, "ollama": 11435}, "listen": None}) == {

@@ -211,7 +211,7 @@ def test_what_was_wanted_is_kept_without_what_may_be_secret() -> None:
     assert desk_report(desk(), {}, "a@b", wanted=wanted)["wanted"] == {
         "models": [
             {"name": "llama3.2:3b", "state": "present"},
-            {"name": "tutor:1", "state": "present"},
+            {"name": "tutor:1", "state": "present", "from": "llama3.2:3b"},
             {"name": "old:1", "state": "absent"},
         ],
         "image": {"sources": [{"registry": "https://…@registry.example.com/x"}]},

@@ -198,12 +198,17 @@ def _models(before: dict[str, Any], now: dict[str, Any], wish: dict[str, Any]) -
     for name in _missing(wish, set(present), now["record"].get("models") or {}):
         found.append(_finding("model", name, None, None, f"The model {name} is wanted and was never brought"))
     # Of a desk that nothing is recorded of, nobody knows what was there before.
-    known = {*brought, *earlier} if before else set(present)
+    known = {*brought, *_made_of(wish)} if before else set(present)
     for name in sorted(set(present) - known):
         sentence = f"The model {name} was pulled by somebody else"
         way = f"Keep it by naming it in ollama_models, or remove it with './llmdesk models remove {name}'."
         found.append(_finding("model", None, None, name, sentence, way))
     return found
+
+
+def _made_of(wish: dict[str, Any]) -> set[str]:
+    """Return the models that wanted ones are made of, which come along with them."""
+    return {canonical(entry["from"]) for entry in wish.get("models") or [] if entry.get("from")}
 
 
 def _missing(wish: dict[str, Any], present: set[str], recorded: dict[str, Any]) -> list[str]:

@@ -58,11 +58,18 @@ def desk_report(
 
 
 def wanted_of(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return what was wanted of a desk as its record keeps it: models by their names alone, sources without secrets."""
+    """Return what was wanted of a desk as its record keeps it: models by their names, sources without secrets."""
     kept = dict(wanted)
     if wanted.get("models") is not None:
         entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in wanted["models"]]
-        kept["models"] = [{"name": entry["name"], "state": entry.get("state") or "present"} for entry in entries]
+        kept["models"] = [
+            {
+                "name": entry["name"],
+                "state": entry.get("state") or "present",
+                **({"from": entry["create"]["from"]} if (entry.get("create") or {}).get("from") else {}),
+            }
+            for entry in entries
+        ]
     sources = (wanted.get("image") or {}).get("sources")
     if sources is not None:
         kept["image"] = {"sources": [{key: redacted(str(source[key])) for key in source} for source in sources]}
