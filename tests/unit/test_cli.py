@@ -288,6 +288,7 @@ def test_help_has_an_example_of_the_command(command: str, option: str) -> None:
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_examples_in_help_are_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # where what a command writes is nobody's
+    monkeypatch.setenv("LLMDESK_RECORDS", str(tmp_path))  # of no run: a report of it is none, and writes nothing
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(commands, "finish", lambda *_arguments, **_options: None)
     monkeypatch.setattr(runs, "ask", lambda _play: {"plays": []})
