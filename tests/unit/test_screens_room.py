@@ -195,7 +195,7 @@ def test_a_frame_of_200_desks_is_drawn_in_a_moment() -> None:
     began = time.process_time()
     for _ in range(20):
         frame(told, 301.0, 200, 60)
-    assert (time.process_time() - began) / 20 < 0.1  # Four a second; a twentieth of that is usual.
+    assert (time.process_time() - began) / 20 < 0.1  # Two a second; a fortieth of that is usual.
 
 
 # --- Small things ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment, Segments
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -128,7 +129,7 @@ class LiveScreen:
             console=self._console,
             get_renderable=self._draw_room if whole else self._draw,
             # A room's picture is a screen full of text, which may have to go through a thin line.
-            refresh_per_second=4 if whole else 8,
+            refresh_per_second=2 if whole else 8,
             redirect_stdout=False,
             screen=whole and self._console.is_terminal,
             transient=whole,
@@ -146,7 +147,10 @@ class LiveScreen:
             head = f"$ {words.command(self._play.command())}"
             said = [text for text, style in self._said if style == "yellow"]
             lines = frame(self.story, now, self._console.width, self._console.height, said, head)
-        return Text("\n").join(Text.assemble(*line) for line in lines)
+        # The lines fit, so nothing has to be wrapped, which would cost more than all the rest.
+        style = self._console.get_style
+        pieces = [[Segment(text, style(name)) for text, name in line] for line in lines]
+        return Segments(piece for line in pieces for piece in (*line, Segment.line()))
 
     def _draw(self) -> RenderableType:
         with self._lock:
