@@ -164,7 +164,7 @@ with locked(Play("site.yml", inventory=(sys.argv[1],), extra_vars=("hf_token=hun
 @pytest.fixture
 def holder(tmp_path: Path) -> Any:
     """Another process that works on an inventory."""
-    (tmp_path / "room.yml").touch()
+    (tmp_path / "room.yml").write_text("desks:\n  hosts:\n    desk1:\n")
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "room.yml")],
         stdin=subprocess.PIPE,
