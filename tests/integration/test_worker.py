@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,7 +44,7 @@ PLAY = [
             {"name": "Check it", "ansible.builtin.assert": {"that": "where.stdout == expected and inside == outside"}},
             {
                 "name": "Look for passwords",
-                "ansible.builtin.shell": "grep -rslF -e '{{ sought }}' /home /tmp /root /var/tmp || true",
+                "ansible.builtin.shell": "grep -rslE -e '{{ sought }}' /home /tmp /root /var/tmp || true",
                 "register": "found",
                 "changed_when": False,
             },
@@ -52,6 +53,8 @@ PLAY = [
             {
                 "name": "Wait",
                 "ansible.builtin.command": "sleep 300",
+                # What root has started, nobody else can end.
+                "become": False,
                 "when": "waits is defined",
                 "changed_when": False,
             },
@@ -202,8 +205,9 @@ def test_a_failure_there_is_a_failure_here(there: Worker) -> None:
     assert "as told" in ran.text
 
 
-def begin(there: Worker, here: Path) -> subprocess.Popen[str]:
-    """Start a run that waits, in a process of its own, and return when it does."""
+@contextlib.contextmanager
+def begun(there: Worker) -> Iterator[subprocess.Popen[str]]:
+    """Start a run that waits, in a process of its own, and go on when it does."""
     script = (
         "import sys; from pathlib import Path; from llmdesk import run, worker\n"
         f"worker.REPOSITORY = Path({str(there.project)!r})\n"
@@ -218,14 +222,18 @@ def begin(there: Worker, here: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    there.awaits(lambda: "sleep 300" in there.at_work(), "the play waits")
-    return process
+    try:
+        there.awaits(lambda: "sleep 300" in there.at_work(), "the play waits")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_ctrl_c_ends_the_work_there(there: Worker, here: Path) -> None:
-    with begin(there, here) as process:
+    with begun(there) as process:
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=90)
     assert process.returncode == 130, said
     assert "Stopping, over there as well." in said
     there.awaits(lambda: not there.at_work(), "Ansible has ended", 5)
@@ -233,9 +241,9 @@ def test_ctrl_c_ends_the_work_there(there: Worker, here: Path) -> None:
 
 
 def test_a_connection_that_is_lost_is_told_and_ends_the_work_there(there: Worker, here: Path) -> None:
-    with begin(there, here) as process:
+    with begun(there) as process:
         there.types(f"pkill -f '^sshd: {USER}'")
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=90)
     assert process.returncode == 4, said
     assert f"The worker {USER}@{there.address} was lost in the middle of the run:" in said
     there.awaits(lambda: not there.at_work(), "Ansible has ended")
