@@ -105,6 +105,7 @@ def drive(
             from llmdesk import records
 
             records.adopt(artifacts / "records")
+            shutil.rmtree(artifacts / "records", ignore_errors=True)
         if (artifacts / "rc").exists():
             return int((artifacts / "rc").read_text())
         return there.lost()
