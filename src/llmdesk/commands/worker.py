@@ -8,7 +8,11 @@ import sys
 import click
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  ./llmdesk up -i inventory/room.yml --worker ann@gateway     there: ssh ann@gateway llmdesk/llmdesk worker"""
+)
 def worker() -> None:
     """Run what another machine sends on standard input; 'up --worker' there starts it by ssh."""
     from llmdesk.worker import serve
