@@ -31,6 +31,7 @@ NAMES_A_DESK = 5
 PREFIX = "llmdesk-bench"
 PYINFRA = "pyinfra==3.10.0"
 DEPLOY = Path(__file__).with_name("pyinfra_deploy.py")
+TITLE = "A second run, by the number of desks"
 PICTURE = REPOSITORY / "docs/images/second-run.svg"
 
 Say = Callable[[str], None]
@@ -171,7 +172,7 @@ def table(turns: int, say: Say, keep: bool, desks: int, inventory: Path | None) 
     draw(measured)
     real = len(fleet.hosts)
     note = f"The room has {real} desks; of more, each stands under up to {NAMES_A_DESK} names."
-    return "\n".join(turns.rows() for turns in measured) + f"\n\n{note}"
+    return "\n".join(turns.rows() for turns in measured) + f"\n\n{note}\n\n![{TITLE}](../docs/images/{PICTURE.name})"
 
 
 @contextmanager
@@ -205,7 +206,7 @@ def draw(measured: list[Turns]) -> None:
 
     quiet = Style(background="white", plot_background="white", colors=("#0b7285", "#868e96", "#e8590c"))
     chart = pygal.XY(
-        title="A second run, by the number of desks",
+        title=TITLE,
         x_title="desks",
         y_title="seconds",
         style=quiet,
