@@ -11,7 +11,7 @@ import click
 @click.command(
     epilog="""\b
 Examples:
-  ./llmdesk up -i inventory/room.yml --worker ann@gateway     there: ssh ann@gateway llmdesk/llmdesk worker"""
+  ssh ann@gateway llmdesk/llmdesk worker     # as ./llmdesk up -i inventory/room.yml --worker ann@gateway does"""
 )
 def worker() -> None:
     """Run what another machine sends on standard input; 'up --worker' there starts it by ssh."""
