@@ -65,14 +65,14 @@ class Controller:
                 on_line(line)
         return process.returncode, lines
 
-    def runs(self, room: Room, *arguments: str, on_line: Callable[[dict[str, Any]], None] | None = None) -> Result:
-        """Run ``./llmdesk up`` over a room."""
+    def runs(self, *arguments: str, on_line: Callable[[dict[str, Any]], None] | None = None) -> Result:
+        """Run ``./llmdesk`` over a room."""
 
         def hand_on(line: str) -> None:
             if on_line and line.startswith("{"):
                 on_line(json.loads(line))
 
-        rc, lines = self.types("up", "-i", str(room.inventory), "--json", *arguments, on_line=hand_on)
+        rc, lines = self.types(*arguments, "--json", on_line=hand_on)
         assert lines, rc
         document = json.loads(lines[-1])
         assert document["event"] == "result", lines[-20:]
@@ -147,16 +147,17 @@ def first(room: Room, controller: Controller) -> Result:
             room.desk("desk2").kill()
             killed.append(True)
 
-    result = controller.runs(room, on_line=watch)
+    result = controller.runs("up", "-i", str(room.inventory), on_line=watch)
     assert killed, result.text
     return result
 
 
 @pytest.fixture(scope="module")
 def second(first: Result, room: Room, controller: Controller) -> Result:
-    """A run over the desk that died, after it was switched on again."""
+    """What is left to do, after the desk that died was switched on again."""
+    assert controller.types("retry", "--list") == (0, ["desk2"])
     desk.boot(room.desk("desk2"))
-    return controller.runs(room, "--limit", "desk2")
+    return controller.runs("retry")
 
 
 def test_the_others_answer_when_a_desk_dies(first: Result) -> None:
