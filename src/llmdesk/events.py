@@ -126,7 +126,7 @@ _ENDS = {
     "runner_on_skipped": "skipped",
     "runner_on_unreachable": "unreachable",
 }
-_NO_WORK = ("include_role", "include_tasks", "debug")
+_NO_WORK = ("include_role", "include_tasks", "debug", "meta")
 _SAID = ("verbose", "error", "warning", "system_warning", "deprecated", "runner_on_file_diff")
 _COUNTS = {
     "ok": "ok",
