@@ -53,6 +53,8 @@ class Controller:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # What starts the tests in the background lets them ignore Ctrl-C, and their children with them.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def types(self, *arguments: str, on_line: Callable[[str], None] = lambda _line: None) -> tuple[int, list[str]]:
