@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Protocol
 
 from llmdesk import words
@@ -138,6 +139,9 @@ class PlainScreen:
         if not self._came:
             self._came_at = self.story.at
         self._came.setdefault(where, []).append(host)
+        # Nobody else will come, and what they do there may take long without a word.
+        if {row.host for row in self.story.rows() if row.ended is None} <= {*chain(*self._came.values())}:
+            self._tell_who_came()
 
     def _tell_who_came(self) -> None:
         for where, hosts in self._came.items():
