@@ -89,7 +89,11 @@ def test_a_command_that_is_shown_is_taken(page: Path) -> None:
         command = main.commands[name]
         with contextlib.suppress(click.exceptions.Exit):
             parameters = command.make_context(name, list(arguments)).params
-            given = [words.partition("=")[0] for words in parameters["extra_vars"] if not words.startswith(("@", "{"))]
+            given = [
+                words.partition("=")[0]
+                for words in parameters.get("extra_vars", ())
+                if not words.startswith(("@", "{"))
+            ]
             assert sorted(set(given) - OPTIONS) == [], arguments
 
 
