@@ -53,6 +53,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "container stopped": (lambda f: f["container"].update(state="exited"), "container", "The container is exited."),
     "container by hand": (lambda f: f["container"].update(managed=False), "container", "was made by hand"),
     "container otherwise": (lambda f: f["container"].update(config_hash="0"), "container", "another configuration"),
+    "page silent": (lambda f: f["page"].update(state="silent"), "page", "the page in it does not answer."),
+    "password lost": (lambda f: f["account"].update(state="unmanaged"), "account", "The administrator is unmanaged"),
     "page for all": (
         lambda f: publish(f, 8080, host_ip="0.0.0.0"),
         "exposure",

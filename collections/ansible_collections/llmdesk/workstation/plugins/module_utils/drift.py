@@ -58,6 +58,7 @@ def drift(
         ]
     return [
         *_container(before, now),
+        *_page(before, now),
         *_exposure(now, wish),
         *_ports(now, wish),
         *_image(before, now),
@@ -130,6 +131,20 @@ def _container(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, An
         sentence = f"The container is {container['state']}"
         found.append(_finding("container", "running", there and there["state"], container["state"], sentence))
     return found
+
+
+def _page(before: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return why nobody can look into the page of a container that runs; its settings are then not compared."""
+    if not now["container"] or now["container"]["state"] != "running":
+        return []
+    page, account = now["page"]["state"], now["account"]["state"]
+    if page != "ready":
+        earlier = (before.get("page") or {}).get("state")
+        return [_finding("page", "ready", earlier, page, "The container runs, and the page in it does not answer")]
+    if (before.get("account") or {}).get("state") == "managed" and account != "managed":
+        sentence = f"The administrator is {account}, so what was set in the page cannot be seen"
+        return [_finding("account", "managed", "managed", account, sentence)]
+    return []
 
 
 def _published(container: dict[str, Any] | None, port: int) -> list[dict[str, Any]]:
