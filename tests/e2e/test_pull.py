@@ -114,6 +114,11 @@ class GitServer:
             self._process.terminate()
             self._process.wait()
 
+    def ends(self) -> None:
+        """Stop answering for ever, and the agent that gpg has left behind."""
+        self.goes()
+        self._run("gpgconf", "--homedir", str(self.keys), "--kill", "all")
+
     def push(self, message: str, files: dict[str, str], signer: str | None) -> str:
         """Commit files, signed by somebody or nobody, push, and return the commit's id."""
         for path, content in files.items():
@@ -268,7 +273,7 @@ def room(
             }
             yield Room(server, inbox, desks, server.push("Begin the room", files, "admin"))
         finally:
-            server.goes()
+            server.ends()
             inbox.shutdown()
 
 
