@@ -236,8 +236,22 @@ def test_bytes_and_time_left() -> None:
     told = big(2, 0, 2, 4)
     left = told.left(300.0)
     assert left is not None
-    assert left >= max(work.remaining or 0 for work in told.work.values())
+    come, total = told.bytes()
+    assert left == pytest.approx(
+        (total - come) / told.rate(300.0)
+    )  # They share a line: the last gets what the first had.
     assert told.rate(300.0 + STALLED) == 0
+
+
+def test_figures_are_whole_however_long_the_name_is() -> None:
+    told = Story()
+    told.add(HostStarted(0, "Make every desk answer", "open_webui", "Resolve the image", "desk1"))
+    for at in (1.0, 2.0):
+        item = "ghcr.example.com/open-webui/open-webui:ollama"
+        told.add(Progress(at, "desk1", item, int(at * 30e6), 346_900_000, "bytes", ""))
+    shown = text(frame(told, 2.0, 80, 12))
+    assert "…" in shown
+    assert "webui:ollama 60.0/346.9 MB, 30.0 MB/s, 0:09 left" in shown
 
 
 def test_what_an_interrupted_run_leaves_undone() -> None:

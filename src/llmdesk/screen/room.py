@@ -28,6 +28,9 @@ SMALL = 4
 BARS = 100
 """Columns from which on there is room for bars."""
 
+NAMED = 12
+"""Columns that are left to the name of what comes, whatever its figures take."""
+
 TASKS = 140
 """Columns from which on a task has a column beside its work."""
 
@@ -107,6 +110,13 @@ def fit(text: str, width: int) -> str:
     """Return the first line of a text in at most so many columns."""
     text = text.splitlines()[0] if text else ""
     return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)).rstrip() + "…"[:width]
+
+
+def ending(text: str, width: int) -> str:
+    """Return a text in at most so many columns, without its beginning: an image's registry says less than its tag."""
+    while cell_len(text) > width:
+        text = "…" + text.lstrip("…")[1:]
+    return text
 
 
 def _padded(text: str, width: int) -> str:
@@ -269,8 +279,9 @@ class _Rows:
             done = round(20 * min(1.0, work.now.completed / work.now.total))
             told = [("━" * done, "cyan"), ("━" * (20 - done), "bright_black"), ("  ", "")]
             width -= 22
-        text = ", ".join(filter(None, (f"{work.now.item} {words.amount(work)}".rstrip(), words.pace(work))))
-        return [*told, (fit(text, max(0, width)), "")]
+        figures = ", ".join(filter(None, (words.amount(work), words.pace(work))))
+        item = ending(work.now.item, max(NAMED, width - cell_len(figures) - 1))
+        return [*told, (fit(f"{item} {figures}".rstrip(), max(0, width)), "")]
 
 
 def reason(event: TaskEnded) -> str:
