@@ -169,6 +169,7 @@ def table(turns: int, say: Say, keep: bool, desks: int, inventory: Path | None) 
     with finished(desks, say, keep, inventory) as fleet:
         sizes = [size for size in SIZES if size <= len(fleet.hosts) * NAMES_A_DESK]
         measured = [fleet.second_runs(size, turns, say) for size in sizes]
+    say("\n".join(turns.rows() for turns in measured))
     draw(measured)
     real = len(fleet.hosts)
     note = f"The room has {real} desks; of more, each stands under up to {NAMES_A_DESK} names."
@@ -219,4 +220,4 @@ def draw(measured: list[Turns]) -> None:
     )
     for title, name in (("llmdesk", "site"), ("ansible -m setup", "setup"), ("pyinfra", "pyinfra")):
         chart.add(title, [(turns.desks, round(statistics.median(getattr(turns, name)), 2)) for turns in measured])
-    PICTURE.write_bytes(chart.render())
+    PICTURE.write_text(chart.render())

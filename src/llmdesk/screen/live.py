@@ -22,7 +22,7 @@ from llmdesk import words
 from llmdesk.desks import Desk, desks
 from llmdesk.events import Event, Said, TaskEnded
 from llmdesk.run import REBOOT_NEEDED, Outcome, Play
-from llmdesk.screen.room import Line, failures, frame, names, small, table
+from llmdesk.screen.room import BARS, Line, failures, frame, names, small, table
 from llmdesk.story import Phase, Story, Work
 
 _STYLES = {"warning": "yellow", "reboot": "yellow", "broken": "red", "answer": "bold", "address": "bold cyan"}
@@ -176,11 +176,13 @@ class LiveScreen:
             )
         room_left = max(1, self._console.height - len(story.phases) - 4)
         works = list(islice(story.work.values(), room_left))
-        bars = Table.grid(padding=(0, 1))
-        for _ in range(4):
-            bars.add_column(no_wrap=True, overflow="ellipsis")
+        # Figures first: they are why anybody looks. What is left of the line goes to the bar, then to the name.
+        bars = Table.grid(padding=(0, 1), expand=self._console.width < BARS)
+        bars.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if self._console.width < BARS else None)
+        for _ in range(3):
+            bars.add_column(no_wrap=True)
         for work in works:
-            bars.add_row(*_bar(work))
+            bars.add_row(*_bar(work, 30 if self._console.width >= BARS else 10))
         more = len(story.work) - len(works)
         return Group(phases, *([bars] if works else []), *([Text(f"  and {more} more", style="dim")] if more else []))
 
@@ -203,12 +205,12 @@ def _mark(phase: Phase) -> Text:
     return Text("✗", style="red") if phase.failed else Text("✓", style="green")
 
 
-def _bar(work: Work) -> tuple[RenderableType, ...]:
+def _bar(work: Work, width: int) -> tuple[RenderableType, ...]:
     now = work.now
     where = "" if now.host == "localhost" else f"{now.host} "
     return (
         Text(f"  {where}{now.item}"),
-        ProgressBar(total=now.total or None, completed=now.completed, width=30, pulse=not now.total),
+        ProgressBar(total=now.total or None, completed=now.completed, width=width, pulse=not now.total),
         Text(words.amount(work), style="cyan"),
         Text(", ".join(filter(None, (words.pace(work), now.detail))), style="dim"),
     )

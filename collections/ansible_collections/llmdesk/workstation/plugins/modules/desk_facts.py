@@ -54,6 +54,9 @@ options:
     description: Seconds to wait for a page, and Ollama behind it, that was just started.
     type: float
     default: 0
+  answer:
+    description: What this module returned before; the desk is not asked again where there is something.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -638,6 +641,7 @@ def main() -> None:
             "certificates": {"type": "list", "elements": "str", "default": []},
             "gpu_timeout": {"type": "float", "default": 2},
             "page_wait": {"type": "float", "default": 0},
+            "answer": {"type": "dict"},  # the action plugin's: it never comes here
         },
         supports_check_mode=True,
     )
