@@ -39,6 +39,11 @@ GRACE = 10.0
 
 RUNS_KEPT = 10
 
+ROOM_WANTED = 64 * 1024
+"""Bytes that a run must still be able to write to its records."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 CHANGING = ("site", "down", "models", "pull")
 """The playbooks, by their short names, that change desks."""
 
@@ -156,6 +161,8 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         try:
             if "event" not in event:  # ansible-runner reads the rest of it from a file, which Ansible could not write.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(home()))
+            if event["event"] == "verbose" and not broken:  # It may be how Ansible broke on a full disk, line by line.
+                _need_room(records)
             if not broken:
                 on_event(event)
         except Exception as error:  # A closed pipe, say. Raised here, it would leave Ansible at work without us.
@@ -164,13 +171,23 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         # Nobody reads later how far a pull was every half a second; fifty desks would write a file each time.
         return keep and not event.get("stdout", "").startswith(PROGRESS)
 
+    def must_kill() -> bool:
+        # Where Ansible cannot write down what a desk has answered, it may lose the answer and wait for it for ever.
+        try:
+            _need_room(records)
+        except OSError as error:
+            if not broken:
+                broken.append(error)
+                interruption.ask()
+        return interruption.must_kill()
+
     with interruption.watched():
         if play.worker is not None:
             from llmdesk import worker
 
             rc = worker.drive(play, ident, handle, interruption, keep)
         else:
-            rc = _run_here(play, ident, handle, interruption, keep)
+            rc = _run_here(play, ident, handle, must_kill, keep)
     if broken:
         raise broken[0]
     rc = INTERRUPTED if interruption.asked else rc
@@ -178,7 +195,7 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
 
 
 def _run_here(
-    play: Play, ident: str, handle: Callable[[dict[str, Any]], bool], interruption: Interruption, keep: bool
+    play: Play, ident: str, handle: Callable[[dict[str, Any]], bool], must_kill: Callable[[], bool], keep: bool
 ) -> int:
     import ansible_runner  # A fifth of a second that --help and completion need not wait for.
 
@@ -197,9 +214,23 @@ def _run_here(
             quiet=True,
             event_handler=handle,
             status_handler=forget_environment,
-            cancel_callback=interruption.must_kill,
+            cancel_callback=must_kill,
         )
-    return int(runner.rc)
+    # None where a signal has ended Ansible, as the kernel does when memory runs out.
+    return 1 if runner.rc is None else int(runner.rc)
+
+
+def _need_room(folder: Path) -> None:
+    """See whether as much as a run needs for its next steps can still be written to a folder.
+
+    :raises OSError: the disk is full, or what this account may have of it.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM_WANTED)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
 
 
 def environment(ident: str | None = None) -> dict[str, str]:

@@ -263,6 +263,17 @@ def test_a_second_ctrl_c_does_not_wait(start: Callable[..., Child], state: Path)
     until(lambda: at_work(state) == [], f"nothing is left of {at_work(state)}", 5)
 
 
+def test_an_ansible_that_is_killed_is_a_failure_in_words(start: Callable[..., Child], state: Path) -> None:
+    child = start("-e", json.dumps({"story_seconds": 0, "story_pull_seconds": 2}))
+    child.line("Make every desk answer")
+    os.kill(child.ansible(), signal.SIGKILL)  # as the kernel does when memory runs out
+    printed, said = child.process.communicate(timeout=40)
+    assert child.process.returncode == 1
+    assert printed.splitlines()[-1].startswith("Failed after ")
+    assert "Traceback" not in printed + said
+    until(lambda: at_work(state) == [], f"nothing is left of {at_work(state)}")
+
+
 def test_a_closed_pipe_ends_everything(start: Callable[..., Child], state: Path) -> None:
     child = start("-e", json.dumps({"story_seconds": 0, "story_pull_seconds": 8}))
     child.line("Make every desk answer")
@@ -315,16 +326,18 @@ def test_sigterm_ends_a_room_and_gives_the_terminal_back(start: Callable[..., Ch
     until(lambda: at_work(state) == [], f"nothing is left of {at_work(state)}", 5)
 
 
-def test_a_full_disk_ends_everything_with_one_clear_word(start: Callable[..., Child], state: Path) -> None:
+# Where the disk is full before anything is done, and in the middle of what Ansible says of it.
+@pytest.mark.parametrize("size", ["120k", "300k"])
+def test_a_full_disk_ends_everything_with_one_clear_word(start: Callable[..., Child], state: Path, size: str) -> None:
     state.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(state)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(state)], check=True)
     try:
         child = start("--room", "4", "-e", '{"room_pull_seconds": 9}')
-        _, said = child.process.communicate(timeout=60)
+        printed, said = child.process.communicate(timeout=60)
         assert child.process.returncode == 1
         assert "No space left on device: the records of runs in" in said
         assert "Make room there" in said
-        assert "Traceback" not in said
+        assert "Traceback" not in printed + said
         until(lambda: at_work(state) == [], f"nothing is left of {at_work(state)}", 5)
     finally:
         subprocess.run(["umount", "--lazy", str(state)], check=True)
