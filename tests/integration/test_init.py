@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 import yaml
 from docker.models.containers import Container
@@ -74,9 +76,13 @@ class Room:
 
     def init(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command over all of them."""
+        return self.types("init", "--ssh-config", str(self.config), *arguments)
+
+    def types(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``./llmdesk``, which finds nobody at the keyboard."""
         program = "from llmdesk.cli import main; main()"
         return subprocess.run(
-            [sys.executable, "-c", program, "init", "--ssh-config", str(self.config), *arguments],
+            [sys.executable, "-c", program, *arguments],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": f"{REPOSITORY}/src", "XDG_STATE_HOME": str(self.folder / "state")},
             capture_output=True,
@@ -159,3 +165,86 @@ def test_strictly_all_of_them_or_none(room: Room, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Nothing was written: 5 of 7 are not ready (--strict)." in done.stdout
     assert not (tmp_path / "room.yml").exists()
+
+
+class Asked:
+    """The command in a terminal, where it asks for what it was not given."""
+
+    def __init__(self, room: Room, *arguments: str) -> None:
+        # As a person's ~/.ssh/config, which is found by the account and not by HOME.
+        wrapper = room.folder / "bin" / "ssh"
+        wrapper.parent.mkdir(exist_ok=True)
+        wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {room.config} "$@"\n')
+        wrapper.chmod(0o755)
+        own = {"PYTHONPATH": f"{REPOSITORY}/src", "XDG_STATE_HOME": str(room.folder / "state")}
+        self._child = pexpect.spawn(
+            sys.executable,
+            ["-c", "from llmdesk.cli import main; main()", "init", *arguments],
+            cwd=str(REPOSITORY),
+            env={**os.environ, **own, "PATH": f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}"},
+            encoding="utf-8",
+            timeout=60,
+            dimensions=(40, 1000),
+        )
+        self.said = ""
+
+    def answer(self, question: str, answer: str) -> None:
+        self._child.expect_exact(question)
+        self.said += self._child.before
+        self._child.sendline(answer)
+
+    def ends(self) -> int:
+        self._child.expect(pexpect.EOF)
+        self.said += self._child.before
+        self._child.close()
+        return int(self._child.exitstatus or 0)
+
+
+def test_what_it_was_not_given_it_asks_for(room: Room, tmp_path: Path) -> None:
+    file = tmp_path / "room.yml"
+    asked = Asked(room, "-K", "--output", str(file))
+    asked.answer("Which hosts?", f"ann@{room.address}, desk@new")
+    asked.answer("BECOME password", "word")
+    asked.answer("Accept these keys?", "y")
+    assert asked.ends() == 0, asked.said
+    assert "new: ED25519 SHA256:" in asked.said
+    assert "word" not in asked.said.replace("password", "")
+    assert f"[{room.address}]:2225 " in room.known.read_text().removeprefix(room.first)
+    groups = yaml.safe_load(file.read_text())["desks"]["children"]
+    # With its password it could be asked as root what fits.
+    assert sorted(name for group in groups.values() for name in group["hosts"]) == [room.address, "new"]
+    assert "desks_auto" not in groups
+
+
+def test_who_says_no_to_a_key_has_not_accepted_it(room: Room, tmp_path: Path) -> None:
+    asked = Asked(room, "--model", "auto", "--output", str(tmp_path / "room.yml"))
+    asked.answer("Which hosts?", "new")
+    asked.answer("Accept these keys?", "")
+    assert asked.ends() == 1, asked.said
+    assert "Nothing was written" in asked.said
+    assert room.known.read_text() == room.first
+
+
+REMEDIES = {
+    "shut": "The desk does not take this key. See that 'ssh shut' lets you in",
+    "changed": "It is another machine than before, or the same set up anew.",
+    "asks": "Add -K, and type the password of sudo.",
+    "new": "Log in once with 'ssh new' and accept its key.",
+    "dead": "See that 'ssh dead' works",
+}
+
+
+def test_a_run_names_every_fault_with_its_remedy(room: Room, tmp_path: Path) -> None:
+    """What ssh and sudo really say, as every command shows it."""
+    own = {"ansible_ssh_common_args": f"-F {room.config}", "ansible_python_interpreter": "/usr/bin/python3"}
+    (tmp_path / "room.yml").write_text(
+        yaml.safe_dump({"desks": {"hosts": dict.fromkeys(["good", *REMEDIES]), "vars": own}})
+    )
+    done = room.types("status", "--json", "-i", str(tmp_path / "room.yml"))
+    assert done.returncode == 4, done.stderr
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    found = {failure["host"]: failure["remedy"] for failure in result["failures"]}
+    assert found.keys() == REMEDIES.keys()
+    for name, words in REMEDIES.items():
+        assert words in found[name], result["failures"]
+    assert result["hosts"]["good"]["failed"] == 0
