@@ -158,10 +158,11 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
 
     def handle(event: dict[str, Any]) -> bool:
         interruption.pid = event.get("pid") or interruption.pid
+        progress = event.get("stdout", "").startswith(PROGRESS)
         try:
             if "event" not in event:  # ansible-runner reads the rest of it from a file, which Ansible could not write.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(home()))
-            if event["event"] == "verbose" and not broken:  # It may be how Ansible broke on a full disk, line by line.
+            if event["event"] == "verbose" and not (progress or broken):  # Ansible may say how a full disk broke it.
                 _need_room(records)
             if not broken:
                 on_event(event)
@@ -169,7 +170,7 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
             broken.append(error)
             interruption.ask()
         # Nobody reads later how far a pull was every half a second; fifty desks would write a file each time.
-        return keep and not event.get("stdout", "").startswith(PROGRESS)
+        return keep and not progress
 
     def must_kill() -> bool:
         # Where Ansible cannot write down what a desk has answered, it may lose the answer and wait for it for ever.
