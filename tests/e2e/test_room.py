@@ -6,11 +6,14 @@ The desks have Docker and share nothing but the registries outside; whatever the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from typing import Any
 
 import docker
 import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 
 from lab import desk, models, proxy, registry, wan
 from lab.engine import REPOSITORY
@@ -213,6 +217,88 @@ def containers() -> list[Any]:
     return list(docker.from_env().containers.list(filters=LABELLED))
 
 
+def listed(room: Room, controller: Controller) -> tuple[int, dict[str, Any]]:
+    """Return what ``models list`` ends with, and what it says for programs."""
+    rc, lines = controller.types("models", "list", "-i", str(room.inventory), "--json")
+    answer: dict[str, Any] = json.loads(next(line for line in lines if line.startswith("{")))
+    return rc, answer
+
+
+def test_models_are_brought_listed_and_removed_over_the_room(
+    second: Result, room: Room, controller: Controller
+) -> None:
+    declared = str(DEMO["name"])
+    pulled = controller.runs("models", "pull", MODEL, "-i", str(room.inventory))
+    assert pulled.rc == 0, pulled.text
+    rc, answer = listed(room, controller)
+    assert (rc, answer["differing"], answer["failures"]) == (0, [], {})
+    assert list(answer["desks"]) == ["desk1", "desk2"]
+    for found in answer["desks"].values():
+        assert found["declared"] == [declared]
+        assert sorted(model["name"] for model in found["models"]) == [MODEL, declared]
+    # One that the inventory declares would come back, and that is said.
+    rc, lines = controller.types("models", "remove", MODEL, declared, "-i", str(room.inventory), "--check")
+    assert rc == 0, lines
+    assert any(f"{declared} is declared" in line and "brings it back" in line for line in lines), lines
+    removed = controller.runs("models", "remove", MODEL, "-i", str(room.inventory))
+    assert removed.rc == 0, removed.text
+    for name in room.names:
+        there = desk.run(room.desk(name), "docker exec open-webui ollama list").splitlines()[1:]
+        assert [line.split()[0] for line in there] == [declared]
+
+
+class Bundle:
+    """A support bundle, made and opened."""
+
+    def __init__(self, room: Room, controller: Controller, archive: Path, *arguments: str) -> None:
+        self.rc, self.lines = controller.types(
+            "support-bundle", "-i", str(room.inventory), "-o", str(archive), *arguments
+        )
+        assert stat.S_IMODE(archive.stat().st_mode) == 0o600, self.lines
+        with tarfile.open(archive) as opened:
+            self.files = {
+                member.name.removeprefix("llmdesk-support/"): opened.extractfile(member).read()  # type: ignore[union-attr]
+                for member in opened.getmembers()
+            }
+        self.manifest = json.loads(self.files["manifest.json"])
+
+    def said(self, name: str) -> str:
+        return self.files[name].decode()
+
+
+def test_a_bundle_of_a_room_has_everything_and_no_secret(
+    second: Result, room: Room, controller: Controller, tmp_path: Path
+) -> None:
+    opened, given = "Opens-the-proxy-8", "Given-by-hand-9"
+    secrets = {opened, given}
+    for name in room.names:
+        machine = room.desk(name)
+        secrets.add(desk.run(machine, "cat /etc/llmdesk/admin_password").strip())
+        secrets.add(desk.run(machine, "docker exec open-webui cat /app/backend/data/.webui_secret_key").strip())
+        line = f"'GET http://ann:{opened}@proxy.example.com/ for ann@example.com'"
+        desk.run(machine, f'docker exec open-webui sh -c "echo {line} > /proc/1/fd/1"')
+    bundle = Bundle(room, controller, tmp_path / "room.tar.gz", "-e", f"open_webui_admin_password={given}")
+    assert bundle.rc == 0, bundle.lines
+    assert bundle.manifest["desks"] == {"desk1": "answered", "desk2": "answered"}
+    for name, about in bundle.manifest["files"].items():
+        assert hashlib.sha256(bundle.files[name]).hexdigest() == about["sha256"]
+    for secret in secrets:
+        assert len(secret) > 10
+        assert [name for name, content in bundle.files.items() if secret.encode() in content] == []
+    for name in room.names:
+        assert "GET http://[removed]@proxy.example.com/ for [removed]" in bundle.said(f"desks/{name}/container.log")
+        assert json.loads(bundle.said(f"desks/{name}/container.json"))[0]["Name"] == "/open-webui"
+        assert "Server:" in bundle.said(f"desks/{name}/docker-info.txt")
+        assert json.loads(bundle.said(f"desks/{name}/facts.json"))["ollama"]["state"] == "answers"
+    assert "ansible-core 2." in bundle.said("controller/versions.txt")
+    assert "desk2" in bundle.said("controller/inventory.json")
+    assert any(name.startswith("controller/records/") for name in bundle.files)
+    # What is there stays.
+    rc, lines = controller.types("support-bundle", "-i", str(room.inventory), "-o", str(tmp_path / "room.tar.gz"))
+    assert rc == 1
+    assert "is there and stays as it is" in lines[-1]
+
+
 def test_the_line_carries_its_rate_in_both_directions_and_counts_it(room: Room, controller: Controller) -> None:
     rc, lines = controller.types("lab", "up", "--desks", "2", "--wan", SLOW, *LAB)
     assert rc == 0, lines
@@ -268,6 +354,33 @@ def inside(room: Room) -> str:
     return str(room.proxy().attrs["NetworkSettings"]["Networks"][room.inside]["IPAddress"])
 
 
+def test_a_desk_that_restarts_in_the_middle_is_told_and_carries_on(
+    second: Result, room: Room, controller: Controller
+) -> None:
+    """The line is slow, so that it is in the middle of its model."""
+    machine = room.desk("desk2")
+    desk.run(machine, f"docker exec open-webui ollama rm {DEMO['name']}")
+    restarted: list[bool] = []
+
+    def watch(event: dict[str, Any]) -> None:
+        pulls = (event.get("host"), event.get("item"), event.get("unit")) == ("desk2", DEMO["name"], "bytes")
+        if pulls and event["completed"] and not restarted:
+            restarted.append(True)
+            machine.kill()
+            desk.boot(machine)
+
+    result = controller.runs("up", "-i", str(room.inventory), on_line=watch)
+    assert restarted, result.text
+    assert result.rc in (2, 4), result.text
+    (failure,) = result.document["failures"]
+    assert failure["host"] == "desk2"
+    rc, lines = controller.types("lab", "up", "--desks", "2", "--wan", PULLING, *LAB)
+    assert rc == 0, lines
+    mended = controller.runs("retry")
+    assert mended.rc == 0, mended.text
+    assert "Paris" in mended.answer("desk2")
+
+
 def test_nonsense_is_refused_in_a_sentence(room: Room, controller: Controller) -> None:
     for arguments, sentence in (
         (["--desks", "1"], f"The room {PREFIX} has 2 desks, more than 1"),
@@ -276,6 +389,29 @@ def test_nonsense_is_refused_in_a_sentence(room: Room, controller: Controller) -
         rc, lines = controller.types("lab", "up", *arguments, *LAB)
         assert rc == 1
         assert sentence in lines[-1]
+
+
+def test_a_desk_that_is_away_and_one_whose_docker_is_dead_are_told(
+    second: Result, room: Room, controller: Controller, tmp_path: Path
+) -> None:
+    dead, away = room.desk("desk1"), room.desk("desk2")
+    desk.run(dead, "systemctl mask --runtime docker.socket docker.service && pkill -KILL -x dockerd")
+    desk.run(away, "systemctl stop ssh && pkill -KILL -x sshd")
+    try:
+        bundle = Bundle(room, controller, tmp_path / "room.tar.gz")
+        rc, answer = listed(room, controller)
+    finally:
+        desk.run(away, "systemctl start ssh")
+    assert bundle.rc == 4, bundle.lines
+    assert bundle.manifest["desks"]["desk1"] == "answered"
+    assert "port 22: Connection refused" in bundle.manifest["desks"]["desk2"]
+    assert any(line.startswith("desk2: ") for line in bundle.lines), bundle.lines
+    assert "Cannot connect to the Docker daemon" in bundle.said("desks/desk1/docker-info.txt")
+    assert json.loads(bundle.said("desks/desk1/facts.json"))["docker"]["state"] != "running"
+    assert not [name for name in bundle.files if name.startswith("desks/desk2/")]
+    assert (rc, answer["desks"]) == (1, {})
+    assert "Run './llmdesk up' to start it." in answer["failures"]["desk1"]
+    assert "Connection refused" in answer["failures"]["desk2"]
 
 
 def test_what_was_stopped_in_the_middle_is_removed_without_a_trace(room: Room, controller: Controller) -> None:
