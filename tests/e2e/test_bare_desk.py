@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from docker.models.containers import Container
 
+from llmdesk.commands.options import TAGS
 from tests.e2e.person import Person, Typed
 
 PASSWORD = "/etc/llmdesk/admin_password"
@@ -87,6 +88,18 @@ def test_check_mode_on_a_finished_desk_changes_nothing(first_up: Typed, person: 
     typed = person.types(f"./llmdesk up --image {lab_registry} --check --diff")
     assert typed.rc == 0, typed.text
     assert "changed=0" in typed.text
+
+
+@pytest.mark.parametrize("tag", [tag for tag in TAGS if tag != "wsl"])
+def test_a_part_alone_ends_well_and_changes_nothing(
+    first_up: Typed, person: Person, lab_registry: str, tag: str
+) -> None:
+    # That it is asked again keeps the desk from leaving the play before anything else is looked at.
+    typed = person.types(f"./llmdesk up --image {lab_registry} --tags {tag} -e verify_ask=always")
+    assert typed.rc == 0, typed.text
+    changed = 1 if tag == "verify" else 0  # The proof is recorded.
+    assert re.search(rf"^changed={changed}, ", typed.text, re.MULTILINE), typed.text
+    assert ("asked just now" in typed.text) is (tag == "verify"), typed.text
 
 
 def test_only_loopback_is_listened_on(first_up: Typed, person: Person) -> None:
