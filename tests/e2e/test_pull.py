@@ -27,7 +27,8 @@ from lab.engine import REPOSITORY
 from tests.machine import Machine, Ran
 
 WHOLE, SIGNED, PINNED = "llmdesk-e2e-pull1", "llmdesk-e2e-pull2", "llmdesk-e2e-pull3"
-PERIOD = 30
+OFTEN = "*:*:0/30"
+"""Every half minute."""
 VAULT_PASSWORD = "Opens-the-room-7"
 TOKEN = "Posts-records-9"
 MODEL = "smollm2:135m"
@@ -214,7 +215,12 @@ class Room:
         }
         keys = [self.server.public("admin"), self.server.public("deputy")]
         own: dict[str, dict[str, Any]] = {
-            WHOLE: {"desk_pull_keys": keys[:1], "desk_pull_schedule": f"*:*:0/{PERIOD}"},
+            # Its repository says how it pulls, too, and says the same at first.
+            WHOLE: {
+                "desk_pull_keys": keys[:1],
+                "desk_pull_schedule": OFTEN,
+                "desk_pull_playbooks": ["site.yml", "llmdesk.workstation.pull"],
+            },
             SIGNED: {"desk_pull_keys": keys, "desk_pull_playbooks": ["part.yml"], "desk_pull_schedule": "yearly"},
             PINNED: {
                 "desk_pull_version": self.first,
@@ -224,16 +230,27 @@ class Room:
         }
         return {**common, **own[name]}
 
+    def declared(self, **other: Any) -> dict[str, Any]:
+        """Return the same of the desk whose repository says it, with the secrets in the vault."""
+        secret = {
+            "desk_pull_records_token": "{{ vaulted_token }}",
+            "desk_pull_vault_password": "{{ vaulted_password }}",
+        }
+        return {**self.variables(WHOLE), **secret, **other}
+
     def told(self, name: str, **options: Any) -> Ran:
         """Run the playbook that lets a desk pull."""
         return self.desks[name].runs("llmdesk.workstation.pull", **{**self.variables(name), **options})
 
 
-def inventory(image: str, log_size: str) -> str:
-    """Return the inventory of the room, as it stands in the repository."""
+def inventory(image: str, log_size: str, **whole: Any) -> str:
+    """Return the inventory of the room, as it stands in the repository.
+
+    :param whole: what it says beside that about the desk that is held to the whole site.
+    """
     desks = {
         "hosts": {
-            WHOLE: {"ollama_models": [MODEL], "open_webui_image_sources": [{"registry": image}]},
+            WHOLE: {"ollama_models": [MODEL], "open_webui_image_sources": [{"registry": image}], **whole},
             SIGNED: {"docker_log_max_size": log_size, "docker_log_driver": "json-file"},
             PINNED: {"docker_log_max_size": "{{ vaulted_size }}", "docker_log_driver": "json-file"},
         },
@@ -266,12 +283,16 @@ def room(
     with Inbox(gateway) as inbox:
         server.begins()
         try:
+            room = Room(server, inbox, desks, "")
             files = {
-                "inventory/room.yml": inventory(lab_registry, "10m"),
-                "inventory/group_vars/desks/vault.yml": vaulted("vaulted_size: 7m\n"),
+                "inventory/room.yml": inventory(lab_registry, "10m", **room.declared()),
+                "inventory/group_vars/desks/vault.yml": vaulted(
+                    f"vaulted_size: 7m\nvaulted_token: {TOKEN}\nvaulted_password: {VAULT_PASSWORD}\n"
+                ),
                 "part.yml": yaml.safe_dump(PART),
             }
-            yield Room(server, inbox, desks, server.push("Begin the room", files, "admin"))
+            room.first = server.push("Begin the room", files, "admin")
+            yield room
         finally:
             server.ends()
             inbox.shutdown()
@@ -321,6 +342,20 @@ def test_drift_is_undone_within_a_period(converged: Room) -> None:
     began = machine.types("systemctl show --property ExecMainStartTimestamp --value llmdesk-pull")
     assert began.strip(), f"the timer has started it, {time.monotonic() - gone:.0f} s ago at most"
     assert machine.types("curl -s -o /dev/null -w '%{http_code}' 127.0.0.1:3000/ready") == "200"
+
+
+def test_the_repository_says_how_a_desk_pulls(converged: Room, lab_registry: str) -> None:
+    machine = converged.desks[WHOLE]
+    assert "changed=0" in machine.types("journalctl --no-pager -t llmdesk-pull | grep -w changed= | tail -n 1")
+    files = {"inventory/room.yml": inventory(lab_registry, "10m", **converged.declared(desk_pull_schedule="yearly"))}
+    commit = converged.server.push("Pull once a year", files, "admin")
+    machine.pulls()
+    machine.awaits(commit, 60)
+    assert "OnCalendar=yearly" in machine.types("systemctl cat llmdesk-pull.timer")
+    assert machine.types("systemctl is-active llmdesk-pull.timer llmdesk-pull.service").split() == [
+        "active",
+        "inactive",
+    ]
 
 
 def test_no_secret_is_to_be_seen(converged: Room) -> None:
