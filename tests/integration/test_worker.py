@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 import yaml
 from docker.models.containers import Container
@@ -50,6 +51,7 @@ PLAY = [
             },
             {"name": "Say what was found", "ansible.builtin.debug": {"var": "found.stdout_lines"}},
             {"name": "Fail", "ansible.builtin.fail": {"msg": "as told"}, "when": "fails is defined"},
+            {"name": "See it", "ansible.builtin.command": "test ! -e /broken", "changed_when": False},
             {
                 "name": "Wait",
                 "ansible.builtin.command": "sleep 300",
@@ -270,6 +272,42 @@ def test_a_machine_without_llmdesk_is_told_from_one_out_of_reach(there: Worker) 
     ran = Watched(runs.Play("site.yml", worker="runner@127.0.0.1:x"))
     assert ran.outcome.rc == 4
     assert "The worker runner@127.0.0.1 was not reached: " in ran.text
+
+
+def test_what_failed_there_is_tried_again_there(there: Worker, here: Path) -> None:
+    """By the command line, which asks for the passwords both times: they are kept nowhere."""
+
+    def types(*arguments: str) -> tuple[int, str]:
+        script = (
+            f"from pathlib import Path; from llmdesk import worker; worker.REPOSITORY = Path({str(there.project)!r})\n"
+            "from llmdesk.cli import main; main()"
+        )
+        path = os.pathsep.join(str(REPOSITORY / name) for name in ("src", "collections"))
+        child = pexpect.spawn(
+            sys.executable,
+            ["-c", script, *arguments],
+            env={**os.environ, "PYTHONPATH": path, "CI": "1"},
+            encoding="utf-8",
+            timeout=90,
+            dimensions=(40, 1000),
+        )
+        for prompt, password in (("BECOME password", BECOME_PASSWORD), ("Vault password", VAULT_PASSWORD)):
+            child.expect_exact(prompt)
+            child.sendline(password)
+        child.expect(pexpect.EOF)
+        child.close()
+        return int(child.exitstatus or 0), str(child.before)
+
+    there.types("touch /broken")
+    rc, said = types("up", "-K", "--ask-vault-pass", "--worker", f"{USER}@{there.address}")
+    assert rc == 2, said
+    there.types("rm /broken")
+    rc, said = types("retry")
+    assert rc == 0, said
+    assert "--limit there" in said
+    assert BECOME_PASSWORD not in said
+    first, second = (json.loads(path.read_text()) for path in sorted((here / "records").glob("*/there.json")))
+    assert (first["outcome"], second["outcome"]) == ("failed", "ok")
 
 
 def test_the_command_line_shows_it(there: Worker, here: Path) -> None:
