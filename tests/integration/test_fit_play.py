@@ -97,6 +97,13 @@ def test_another_word_for_it_is_refused(facts: str, play: str) -> None:
     assert "value of ollama_models_fit must be one of: warn, enforce, ignore" in str(told["Check every variable"])
 
 
+def test_a_misspelled_variable_stops_the_run_and_says_which_was_meant(facts: str, play: str) -> None:
+    told = run(play, facts, open_webui_image_source=["ghcr.io/open-webui/open-webui:ollama"])
+    assert told[LOOK]["failed"] is True
+    assert "Did you mean open_webui_image_sources?" in told[LOOK]["msg"]
+    assert "Bring the models" not in told
+
+
 def test_the_table_of_the_command(facts: str) -> None:
     told = run(
         "llmdesk.workstation.fit", facts, ollama_models_fit_asked=["llama:3b", {"name": "own:1", "weights": 10**9}]
