@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role docker_desktop on the lab's PC: what it does, what it refuses, and that no power cut leaves it stuck.
 
-The PC is a stand-in: its installer, its scheduler and Docker Desktop do what docs.docker.com and Microsoft write.
+The PC is a stand-in: its installer, its scheduler and Docker Desktop do what docs.docker.com and Microsoft write. Many
+PCs share a run, as in a room.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ INSTALLER = f"{docker_desktop.KIND} {scenarios.DESKTOP}"
 URL = "https://downloads.lab.test/Docker%20Desktop%20Installer.exe"
 SHA256 = hashlib.sha256(INSTALLER.encode()).hexdigest()
 DOWNLOADED = {"url": URL, "checksum": SHA256}
+FILE = "E:\\Docker Desktop Installer.exe"
 PLAY = {
     "name": "Bring Docker Desktop",
     "hosts": "windows",
@@ -51,6 +53,8 @@ class Run:
         assert recap, self.said
         self.changed = sum(int(changed) for _host, changed, _unreachable in recap)
         self.unreachable = {host: int(unreachable) for host, _changed, unreachable in recap}
+        failed = re.findall(r"^fatal: \[(\w+)\]: FAILED! => *\n((?: .*\n)+)", done.stdout, re.MULTILINE)
+        self.failures = {host: " ".join(words.split()) for host, words in failed}
 
     @property
     def words(self) -> str:
@@ -63,6 +67,7 @@ class Pc:
 
     def __init__(self, folder: Path, stand_ins: Path, state: dict[str, Any], name: str = "pc1") -> None:
         self.name, self.file, self.folder, self.stand_ins = name, folder / f"{name}.json", folder, stand_ins
+        self.variables: dict[str, Any] = {}
         machine.create(self.file, state)
 
     def run(self, *options: str, playbook: str = "", **variables: Any) -> Run:
@@ -99,7 +104,7 @@ def run_all(pcs: list[Pc], *options: str, playbook: str = "", **variables: Any) 
     """Run the role alone, or a playbook of the checkout, on PCs of one folder."""
     folder = pcs[0].folder
     given = {"ansible_connection": "psrp", **AGREED, **variables}
-    hosts = {pc.name: {"windows_machine": str(pc.file)} for pc in pcs}
+    hosts = {pc.name: {"windows_machine": str(pc.file), **pc.variables} for pc in pcs}
     inventory = folder / "windows.yml"
     inventory.write_text(yaml.safe_dump({"windows": {"hosts": hosts, "vars": given}}))
     (folder / "play.yml").write_text(yaml.safe_dump([PLAY]))
@@ -135,29 +140,21 @@ def make(tmp_path: Path, stand_ins: Path) -> Make:
     return lambda scenario, name="pc1": Pc(tmp_path, stand_ins, scenario(), name)
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        scenarios.with_distribution,
-        scenarios.desktop_half,
-        scenarios.desktop_stopped,
-        scenarios.desktop_running,
-    ],
-)
-def test_docker_answers_in_the_distro_and_a_second_run_changes_nothing(
-    make: Make, scenario: Callable[[], dict[str, Any]]
-) -> None:
-    pc = make(scenario)
-    first = pc.run()
+def test_docker_answers_in_the_distro_and_a_second_run_changes_nothing(make: Make) -> None:
+    beginnings = ("with_distribution", "desktop_half", "desktop_stopped", "desktop_running")
+    pcs = [make(getattr(scenarios, name), name) for name in beginnings]
+    first = run_all(pcs)
     assert first.rc == 0, first.said
-    assert pc.serves()
-    assert pc.settings["IntegratedWslDistros"] == [scenarios.UBUNTU]
-    done = len(pc.state["operations"])
-    modules = len(pc.state["modules"])
-    again = pc.run()
+    for pc in pcs:
+        assert pc.serves(), pc.name
+        assert pc.settings["IntegratedWslDistros"] == [scenarios.UBUNTU], pc.name
+    before = {pc.name: pc.state for pc in pcs}
+    again = run_all(pcs)
     assert (again.rc, again.changed) == (0, 0), again.said
-    assert pc.state["operations"][done:] == []
-    assert pc.state["modules"][modules:] == ["win_powershell"], "one question, and nothing else"
+    for pc in pcs:
+        assert pc.state["operations"] == before[pc.name]["operations"], pc.name
+        # One question, and nothing else.
+        assert pc.state["modules"] == [*before[pc.name]["modules"], "win_powershell"], pc.name
 
 
 def test_the_site_playbook_brings_it_to_a_fresh_pc_after_wsl(make: Make) -> None:
@@ -196,70 +193,85 @@ def test_a_byte_order_mark_is_taken_out_of_the_settings(make: Make) -> None:
     assert pc.serves()
 
 
-@pytest.mark.parametrize("installer", [{}, DOWNLOADED, {"path": "E:\\Docker Desktop Installer.exe"}])
-def test_the_installer_comes_from_winget_a_url_or_a_file(make: Make, installer: dict[str, str]) -> None:
-    pc = make(scenarios.with_distribution)
-    pc.change(lambda state: state["web"].update({URL: INSTALLER}))
-    pc.change(lambda state: state["files"].update({"E:\\Docker Desktop Installer.exe": INSTALLER}))
-    done = pc.run(docker_desktop_installer=installer)
+def test_the_installer_comes_from_winget_a_url_or_a_file(make: Make) -> None:
+    pcs = []
+    for name, installer in {"winget": {}, "url": DOWNLOADED, "file": {"path": FILE}}.items():
+        pcs.append(make(scenarios.with_distribution, name))
+        pcs[-1].variables = {"docker_desktop_installer": installer}
+        pcs[-1].change(lambda state: state["web"].update({URL: INSTALLER}))
+        pcs[-1].change(lambda state: state["files"].update({FILE: INSTALLER}))
+    done = run_all(pcs)
     assert done.rc == 0, done.said
-    assert pc.serves()
-    left = [path for path in pc.state["files"] if "docker-desktop" in path]
-    assert left == [], "the download is removed"
-    assert "E:\\Docker Desktop Installer.exe" in pc.state["files"], "a person's file is not"
+    for pc in pcs:
+        assert pc.serves(), pc.name
+        left = [path for path in pc.state["files"] if "docker-desktop" in path]
+        assert left == [], "the download is removed"
+        assert FILE in pc.state["files"], "a person's file is not"
 
 
-@pytest.mark.parametrize(
-    ("scenario", "variables", "said"),
-    [
-        (scenarios.with_distribution, {"docker_desktop_accept_license": False}, "needs your word on its licence"),
-        (
-            scenarios.with_distribution,
-            {"docker_desktop_installer": {"url": URL, "checksum": "0" * 64}},
-            "The checksum for https://downloads.lab.test/Docker%20Desktop%20Installer.exe did not match",
-        ),
-        (scenarios.with_distribution, {"docker_desktop_installer": {"url": URL}}, "needs its checksum"),
-        (
-            scenarios.with_distribution,
-            {"docker_desktop_installer": {"path": "E:\\Docker Desktop Installer.exe", "checksum": "0" * 64}},
-            "and docker_desktop_installer.checksum says 0000",
-        ),
-        (scenarios.with_distribution, {"docker_desktop_installer": {"path": "E:\\none.exe"}}, "There is no installer"),
-        (scenarios.ready_pc, {}, "There is no distribution Ubuntu-24.04"),
-        (scenarios.engine_in_the_distro, {}, "There is a Docker Engine in Ubuntu-24.04"),
-        (scenarios.server, {}, "does not run on Microsoft Windows Server"),
-    ],
-)
-def test_nothing_is_changed_where_it_cannot_be(
-    make: Make, scenario: Callable[[], dict[str, Any]], variables: dict[str, Any], said: str
-) -> None:
-    pc = make(scenario)
-    pc.change(lambda state: state["web"].update({URL: INSTALLER}))
-    pc.change(lambda state: state["files"].update({"E:\\Docker Desktop Installer.exe": INSTALLER}))
-    done = pc.run(**variables)
-    assert done.rc == 2
-    assert said in done.words, done.words
-    assert [what for what in pc.state["operations"] if not what.startswith("make ")] == []
+REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = {
+    "no_licence": (
+        scenarios.with_distribution,
+        {"docker_desktop_accept_license": False},
+        "needs your word on its licence",
+    ),
+    "other_download": (
+        scenarios.with_distribution,
+        {"docker_desktop_installer": {"url": URL, "checksum": "0" * 64}},
+        f"The checksum for {URL} did not match",
+    ),
+    "no_checksum": (scenarios.with_distribution, {"docker_desktop_installer": {"url": URL}}, "needs its checksum"),
+    "other_file": (
+        scenarios.with_distribution,
+        {"docker_desktop_installer": {"path": FILE, "checksum": "0" * 64}},
+        "and docker_desktop_installer.checksum says 0000",
+    ),
+    "no_file": (
+        scenarios.with_distribution,
+        {"docker_desktop_installer": {"path": "E:\\none.exe"}},
+        "There is no installer",
+    ),
+    "no_distro": (scenarios.ready_pc, {}, "There is no distribution Ubuntu-24.04"),
+    "an_engine": (scenarios.engine_in_the_distro, {}, "There is a Docker Engine in Ubuntu-24.04"),
+    "a_server": (scenarios.server, {}, "does not run on Microsoft Windows Server"),
+}
 
 
-@pytest.mark.parametrize(
-    ("fault", "value", "said"),
-    [
-        ("docker_installer", 3, "ended with 3: another version is installed already, or half of one"),
-        ("docker_installer", 2**32 - 5, "ended with -5: it was not run by an administrator"),
-        ("docker_installer", 17, "install-log-admin.txt"),
-        ("docker_silent", True, "no Docker answers in Ubuntu-24.04 within 1 s"),
-    ],
-)
-def test_what_failed_is_named(make: Make, fault: str, value: Any, said: str) -> None:
-    pc = make(scenarios.with_distribution)
-    pc.change(lambda state: state["faults"].update({fault: value}))
-    done = pc.run()
-    assert done.rc == 2
-    assert said in done.words, done.words
-    pc.change(lambda state: state["faults"].clear())
-    assert pc.run().rc == 0
-    assert pc.serves()
+def test_nothing_is_changed_where_it_cannot_be(make: Make) -> None:
+    pcs = []
+    for name, (scenario, variables, _said) in REFUSED.items():
+        pcs.append(make(scenario, name))
+        pcs[-1].variables = variables
+        pcs[-1].change(lambda state: state["web"].update({URL: INSTALLER}))
+        pcs[-1].change(lambda state: state["files"].update({FILE: INSTALLER}))
+    done = run_all(pcs)
+    assert done.failures.keys() == REFUSED.keys(), done.said
+    for pc in pcs:
+        assert REFUSED[pc.name][2] in done.failures[pc.name]
+        assert [what for what in pc.state["operations"] if not what.startswith("make ")] == [], pc.name
+
+
+FAULTS: dict[str, tuple[str, Any, str]] = {
+    "another_version": ("docker_installer", 3, "ended with 3: another version is installed already, or half of one"),
+    "no_administrator": ("docker_installer", 2**32 - 5, "ended with -5: it was not run by an administrator"),
+    "another_fault": ("docker_installer", 17, "install-log-admin.txt"),
+    "silent": ("docker_silent", True, "no Docker answers in Ubuntu-24.04 within 1 s"),
+}
+
+
+def test_what_failed_is_named(make: Make) -> None:
+    pcs = []
+    for name, (fault, value, _said) in FAULTS.items():
+        pcs.append(make(scenarios.with_distribution, name))
+        pcs[-1].change(lambda state, fault=fault, value=value: state["faults"].update({fault: value}))  # type: ignore[misc]
+    done = run_all(pcs)
+    assert done.failures.keys() == FAULTS.keys(), done.said
+    for pc in pcs:
+        assert FAULTS[pc.name][2] in done.failures[pc.name]
+        pc.change(lambda state: state["faults"].clear())
+    assert run_all(pcs).rc == 0
+    for pc in pcs:
+        assert pc.serves(), pc.name
 
 
 def test_a_winget_that_fails_is_named_with_the_other_ways(make: Make) -> None:
