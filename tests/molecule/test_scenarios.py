@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import docker
@@ -25,33 +26,54 @@ TAIL = 120
 """Lines of Molecule's output that are shown when a scenario fails."""
 
 
-@pytest.fixture
-def scenario(docker_engine: None, say: Callable[[str], None]) -> Iterator[Scenario]:
-    """Run a scenario to its end, a line for everything that begins; its desks go away whatever happens."""
-    ran: list[str] = []
-
-    def run(name: str) -> None:
-        ran.append(name)
-        lines: list[str] = []
-        with _molecule("test", name) as process:
+@pytest.fixture(scope="module")
+def started(
+    request: pytest.FixtureRequest, docker_engine: None, say: Callable[[str], None]
+) -> Iterator[dict[str, Future[str]]]:
+    """All scenarios that are asked for, side by side: each waits much of its time. Their desks go in any case."""
+    here = [item for item in request.session.items if item.path == request.path]
+    names = [item.name.removeprefix("test_") for item in here]
+    if any("lab_registry" in getattr(item, "fixturenames", ()) for item in here):
+        request.getfixturevalue("lab_registry")
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        with ThreadPoolExecutor() as pool:
             try:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    lines.append(line)
-                    _follow(name, line, say)
+                yield {name: pool.submit(_run, name, processes, say) for name in names}
             except BaseException:
-                process.terminate()
+                for process in processes:
+                    process.terminate()
                 raise
-        output = "".join(lines)
-        assert process.returncode == 0, f"Molecule failed; the end of what it said:\n{''.join(lines[-TAIL:])}"
-        # It is content with a scenario that has no tests.
+    finally:
+        for name in names:
+            prefix = f"llmdesk-molecule-{name.replace('_', '-')}-"
+            for container in docker.from_env().containers.list(all=True, filters={"name": prefix}):
+                desk.destroy(str(container.name))
+
+
+@pytest.fixture
+def scenario(started: dict[str, Future[str]]) -> Scenario:
+    """Wait for a scenario's end, and see that it was a good one."""
+
+    def ends(name: str) -> None:
+        output = started[name].result()
+        # Molecule is content with a scenario that has no tests.
         assert TESTS_PASSED.search(output), output
 
-    yield run
-    for name in ran:
-        prefix = f"llmdesk-molecule-{name.replace('_', '-')}-"
-        for container in docker.from_env().containers.list(all=True, filters={"name": prefix}):
-            desk.destroy(str(container.name))
+    return ends
+
+
+def _run(name: str, processes: list[subprocess.Popen[str]], say: Callable[[str], None]) -> str:
+    """Run a scenario to its end, a line for everything that begins, and return what it said."""
+    lines: list[str] = []
+    with _molecule("test", name) as process:
+        processes.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            _follow(name, line, say)
+    assert process.returncode == 0, f"Molecule failed; the end of what it said:\n{''.join(lines[-TAIL:])}"
+    return "".join(lines)
 
 
 def test_docker(scenario: Scenario) -> None:
