@@ -8,7 +8,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]
     """Runs the module of the same name where there is no answer yet.
 
     A condition could not do that: a task that is skipped registers its skipping, and the answer would be gone. An
