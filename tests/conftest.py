@@ -34,6 +34,14 @@ def say(request: pytest.FixtureRequest) -> Say:
     return line
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the records of the tests' runs apart from those of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def docker_engine(say: Say) -> Iterator[None]:
     """Docker on this machine, stopped again if it had to be started."""
