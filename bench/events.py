@@ -33,22 +33,32 @@ from tests.integration.story import room
 from pathlib import Path
 from llmdesk.commands import plays
 from llmdesk.screen.live import LiveScreen
+from llmdesk.story import Story
 from rich.console import Console
+class Blind:
+    story = Story()
+    def begin(self, play): pass
+    def show(self, event): pass
+    def end(self, outcome): pass
+    def abandon(self): pass
 wanted = room(Path(sys.argv[1]), int(sys.argv[2]), "host_pinned", forks=50, **eval(sys.argv[3]))
 console = Console(file=open("/dev/null", "w"), force_terminal=True, width=200, height=60, highlight=False)
 try:
-    plays.finish(wanted, LiveScreen(False, console))
+    plays.finish(wanted, LiveScreen(False, console) if sys.argv[4] == "live" else Blind())
 finally:
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 """
 
 
-def _ours(folder: Path, desks: int, **variables: float) -> tuple[float, float, float]:
-    """Return the seconds that a room takes under llmdesk, and its own processor seconds and peak of memory in MiB."""
+def _ours(folder: Path, desks: int, screen: str, **variables: float) -> tuple[float, float, float]:
+    """Return the seconds that a room takes under llmdesk, and its own processor seconds and peak of memory in MiB.
+
+    :param screen: ``live``, or ``none`` for nobody who watches.
+    """
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", OURS, str(folder), str(desks), repr(variables)],
+        [sys.executable, "-c", OURS, str(folder), str(desks), repr(variables), screen],
         cwd=REPOSITORY,
         env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
         stderr=subprocess.PIPE,
@@ -76,22 +86,25 @@ def _theirs(folder: Path, desks: int, **variables: float) -> float:
 
 def table(turns: int, say: Callable[[str], None]) -> str:
     """Measure and return rows."""
-    ours, theirs, shares, memory = [], [], [], []
+    ours, theirs, shares, screens, memory = [], [], [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for turn in range(turns):
             say(f"{DESKS} desks, turn {turn + 1} of {turns}")
             theirs.append(_theirs(folder, DESKS, **PULL))
-            took, processor, used = _ours(folder, DESKS, **PULL)
+            took, processor, used = _ours(folder, DESKS, "live", **PULL)
             ours.append(took)
             shares.append(100 * processor / took)
+            _took, unseen, _used = _ours(folder, DESKS, "none", **PULL)
+            screens.append(100 * (processor - unseen) / took)
             memory.append(used)
         say(f"{MANY} desks")
-        _took, _processor, much = _ours(folder, MANY, **SHORT)
+        _took, _processor, much = _ours(folder, MANY, "live", **SHORT)
     race = Race(f"`llmdesk`, {DESKS} desks that pull", "`ansible-playbook`, the same play", ours, theirs, 1.05)
     rows = [
         race.row(),
-        f"| processor time of the screen and the records, of the run's | {max(shares):.1f} % | | | | ≤ 5 % |",
+        f"| processor time with the screen less that without it, of the run | {max(screens):.1f} % | | | | ≤ 5 % |",
+        f"| the same of all of `llmdesk`, with ansible-runner in it | {max(shares):.1f} % | | | | |",
         f"| peak of the controller's memory, {DESKS} desks | {max(memory):.0f} MiB | | | | |",
         f"| the same, {MANY} desks | {much:.0f} MiB | | | | ≤ 300 MiB |",
     ]

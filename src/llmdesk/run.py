@@ -42,6 +42,9 @@ RUNS_KEPT = 10
 ROOM_WANTED = 64 * 1024
 """Bytes that a run must still be able to write to its records."""
 
+LOOK = 1.0
+"""Seconds between two looks whether that is so."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 CHANGING = ("site", "down", "models", "pull")
@@ -172,12 +175,16 @@ def run(play: Play, on_event: Callable[[dict[str, Any]], None], keep: bool = Tru
         # Nobody reads later how far a pull was every half a second; fifty desks would write a file each time.
         return keep and not progress
 
+    looked = time.monotonic()
+
     def must_kill() -> bool:
         # Where Ansible cannot write down what a desk has answered, it may lose the answer and wait for it for ever.
-        try:
-            _need_room(records)
-        except OSError as error:
-            if not broken:
+        nonlocal looked
+        if time.monotonic() - looked >= LOOK and not broken:
+            looked = time.monotonic()
+            try:
+                _need_room(records)
+            except OSError as error:
                 broken.append(error)
                 interruption.ask()
         return interruption.must_kill()
