@@ -236,7 +236,11 @@ REMEDIES = {
 
 def test_a_run_names_every_fault_with_its_remedy(room: Room, tmp_path: Path) -> None:
     """What ssh and sudo really say, as every command shows it."""
-    own = {"ansible_ssh_common_args": f"-F {room.config}", "ansible_python_interpreter": "/usr/bin/python3"}
+    own = {
+        # Not over a connection that an earlier test has left.
+        "ansible_ssh_common_args": f"-F {room.config} -o ControlPath=none",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
     (tmp_path / "room.yml").write_text(
         yaml.safe_dump({"desks": {"hosts": dict.fromkeys(["good", *REMEDIES]), "vars": own}})
     )
