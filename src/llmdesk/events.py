@@ -226,7 +226,7 @@ def answers(document: dict[str, Any], key: str) -> tuple[dict[str, Any], dict[st
 
 def message(result: dict[str, Any]) -> str:
     """Return why a task failed: its message, and the end of what the command or module printed."""
-    failed = [item for item in result.get("results") or [] if item.get("failed")]
+    failed = [item for item in result.get("results") or [] if item.get("failed") or item.get("unreachable")]
     if failed:
         return "\n".join(message(item) for item in failed)
     said = str(result.get("msg") or result.get("censored") or "It gave no reason.").strip()

@@ -363,7 +363,7 @@ def test_a_desk_that_restarts_in_the_middle_is_told_and_carries_on(
     restarted: list[bool] = []
 
     def watch(event: dict[str, Any]) -> None:
-        pulls = (event.get("host"), event.get("item"), event.get("unit")) == ("desk2", DEMO["name"], "bytes")
+        pulls = (event.get("host"), event.get("item"), event.get("unit")) == ("desk2", MODEL, "bytes")
         if pulls and event["completed"] and not restarted:
             restarted.append(True)
             machine.kill()

@@ -114,6 +114,7 @@ def test_the_recap_counts_per_host() -> None:
         ({"msg": "broke", "module_stderr": "a\nb"}, "broke\na\nb"),
         ({"msg": "E: broke", "stderr": "E: broke"}, "E: broke"),
         ({"results": [{"msg": "one", "failed": True}, {"msg": "fine"}, {"msg": "two", "failed": True}]}, "one\ntwo"),
+        ({"msg": "All items completed", "results": [{"msg": "no route", "unreachable": True}]}, "no route"),
     ],
 )
 def test_why_a_task_failed(result: dict[str, object], said: str) -> None:

@@ -18,6 +18,8 @@ import click
 from llmdesk import inventories
 from llmdesk.run import Play
 
+_PROMPTS = {"become_password": "BECOME password", "vault_password": "Vault password"}
+
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -48,8 +50,8 @@ def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
         user=options.get("user"),
         vault_password_file=options.get("vault_password_file"),
         worker=options.get("worker"),
-        become_password=ask_password("BECOME password") if options["ask_become_pass"] else None,
-        vault_password=ask_password("Vault password") if options["ask_vault_pass"] else None,
+        become_password=ask_password("become_password") if options["ask_become_pass"] else None,
+        vault_password=ask_password("vault_password") if options["ask_vault_pass"] else None,
     )
 
 
@@ -133,9 +135,9 @@ def _need_root() -> None:
         )
 
 
-def ask_password(prompt: str) -> str:
-    """Ask for a password, without showing it."""
-    answer: str = click.prompt(prompt, hide_input=True, err=True)
+def ask_password(which: str) -> str:
+    """Ask for one of a play's passwords as Ansible does, without showing it."""
+    answer: str = click.prompt(_PROMPTS[which], hide_input=True, err=True)
     return answer
 
 

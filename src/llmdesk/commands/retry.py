@@ -43,8 +43,6 @@ def retry(only_list: bool, as_json: bool, verbose: int, log: str | None) -> None
             f"The run {kept.run} was given something secret by -e, so it was not kept. "
             f"Type its command again with --limit {','.join(kept.hosts)}"
         )
-    asked: dict[str, Any] = {
-        name: plays.ask_password(f"{name.partition('_')[0].upper()} password") for name in kept.asked
-    }
+    asked: dict[str, Any] = {name: plays.ask_password(name) for name in kept.asked}
     wanted = replace(kept.play, limit=",".join(kept.hosts), verbosity=verbose, **asked)
     plays.finish(wanted, screen.choose(as_json, bool(verbose), log))

@@ -146,7 +146,8 @@ def message(result: dict[str, Any] | None) -> str:
     """Return why a task failed: its message, and the end of what the command or module printed."""
     if result is None:
         return "Its output is hidden, because it may hold a secret (no_log)."
-    failed = [item for item in result.get("results") or [] if isinstance(item, dict) and item.get("failed")]
+    items = [item for item in result.get("results") or [] if isinstance(item, dict)]
+    failed = [item for item in items if item.get("failed") or item.get("unreachable")]
     if failed:
         return "\n".join(message(item) for item in failed)
     said = str(result.get("msg") or result.get("censored") or "It gave no reason.").strip()
