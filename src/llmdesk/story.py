@@ -202,12 +202,16 @@ class Story:
         when the others have theirs.
         """
         rate = self.rate(now)
+        come, total = self.bytes()
         took = [row.seconds(now) for row in self.hosts.values() if row.state(now) == "done" and row.changed]
         typical = statistics.median(took) if took else None
         under_way = [row for row in self.hosts.values() if row.busy]
         rest = []
         for row in under_way:
-            guesses = [self._remaining(row.work, rate)] if row.work else []
+            guesses = []
+            if row.work:
+                shares = row.work.now.unit == "bytes" and rate
+                guesses.append((total - come) / rate if shares else row.work.remaining)
             if typical is not None:
                 guesses.append(typical - row.seconds(now))
             known = [guess for guess in guesses if guess is not None]
@@ -219,13 +223,6 @@ class Story:
         if ahead and typical is None:
             return None
         return max(rest) + -(-ahead // len(under_way)) * (typical or 0.0)
-
-    def _remaining(self, work: Work, rate: float) -> float | None:
-        """Return the seconds that a piece of work takes yet; of bytes, those of all that are missing."""
-        if work.now.unit != "bytes" or not rate:
-            return work.remaining
-        come, total = self.bytes()
-        return (total - come) / rate
 
     def failures(self) -> Iterator[TaskEnded]:
         """Yield the failure that ended each host's run; one that a rescue mended is none."""

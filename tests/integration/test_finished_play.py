@@ -74,9 +74,10 @@ def run(folder: Path, hosts: dict[str, dict[str, Any]], last: Any) -> dict[str, 
     site = yaml.safe_load(SITE.read_text())[-1]["tasks"]
     (place,) = (place for place, task in enumerate(site) if task[IMPORT]["name"] == "llmdesk.workstation.finished")
     assert site[place - 1][IMPORT]["name"] == "llmdesk.workstation.desk"
-    first, *behind = site[place:]
+    # The question comes along: it takes the answer that a desk has given, and would find this machine otherwise.
+    asked, first, *behind = site[place - 1 :]
     said = {"name": "Stay", "ansible.builtin.debug": {"msg": last}}
-    tasks = [first, said, *({**task, "tags": "never"} for task in behind)]
+    tasks = [asked, first, said, *({**task, "tags": "never"} for task in behind)]
     play = {"name": "Leave or stay", "hosts": "all", "gather_facts": False, "tasks": tasks}
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     (folder / "room.yml").write_text(json.dumps({"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}))

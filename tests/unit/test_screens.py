@@ -252,6 +252,20 @@ def test_live_shows_bars_while_a_model_is_pulled() -> None:
     assert "━" in text
 
 
+def test_live_shows_whole_figures_in_80_columns() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, highlight=False, color_system=None)
+    on = LiveScreen(False, console)
+    on.begin(PLAY)
+    on.show(TaskStarted(0, "open_webui", "Resolve the image"))
+    for at in (1.0, 2.0):
+        item = "ghcr.example.com/open-webui/open-webui:ollama"
+        on.show(Progress(at, "desk7", item, int(at * 30e6), 346_900_000, "bytes"))
+    on._live.refresh()
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    on.abandon()
+    assert "60.0/346.9 MB 30.0 MB/s, 0:09 left" in text
+
+
 def test_live_leaves_the_failure_standing() -> None:
     text = live("unreachable", 4)
     assert "✗" in text

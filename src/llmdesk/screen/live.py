@@ -176,13 +176,14 @@ class LiveScreen:
             )
         room_left = max(1, self._console.height - len(story.phases) - 4)
         works = list(islice(story.work.values(), room_left))
-        # Figures first: they are why anybody looks. What is left of the line goes to the bar, then to the name.
-        bars = Table.grid(padding=(0, 1), expand=self._console.width < BARS)
-        bars.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if self._console.width < BARS else None)
+        # Figures stay whole, since they are why anybody looks: where there is little room, the name gives way.
+        narrow = self._console.width < BARS
+        bars = Table.grid(padding=(0, 1), expand=narrow)
+        bars.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if narrow else None)
         for _ in range(3):
             bars.add_column(no_wrap=True)
         for work in works:
-            bars.add_row(*_bar(work, 30 if self._console.width >= BARS else 10))
+            bars.add_row(*_bar(work, 10 if narrow else 30))
         more = len(story.work) - len(works)
         return Group(phases, *([bars] if works else []), *([Text(f"  and {more} more", style="dim")] if more else []))
 
