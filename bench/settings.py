@@ -29,8 +29,6 @@ SECOND_RUN: dict[str, dict[str, str]] = {
     "without pipelining": {"ANSIBLE_PIPELINING": "false"},
     "without pipelining, files piped": {"ANSIBLE_PIPELINING": "false", "ANSIBLE_SSH_TRANSFER_METHOD": "piped"},
     "without a connection kept": {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no"},
-    "host_pinned": {"ANSIBLE_STRATEGY": "ansible.builtin.host_pinned"},
-    "free": {"ANSIBLE_STRATEGY": "ansible.builtin.free"},
 }
 SLOW_DESK = {
     name: {"ANSIBLE_STRATEGY": f"ansible.builtin.{name}", "ANSIBLE_FORKS": "20"}

@@ -65,6 +65,7 @@ def test_without_a_word_everybody_goes_at_once_and_one_that_fails_holds_nobody(r
     assert rc == 2
     assert found == {"began": DESKS, "done": ["d1", "d3", "d4", "d5"]}
     assert said.count("PLAY [") == 1
+    assert "WARNING" not in said
 
 
 @pytest.mark.parametrize("broken", ["d1", "d2"])
@@ -98,3 +99,15 @@ def test_a_canary_comes_before_batches(room: Path) -> None:
 def test_everybody_stops_from_a_percentage_on(room: Path) -> None:
     rc, _said, found = rolled(room, desks_serial=2, desks_max_fail_percentage=0, broken=["d1"])
     assert (rc, found) == (2, {"began": ["d1", "d2"], "done": []})
+
+
+def test_a_slow_desk_holds_nobody_up(room: Path) -> None:
+    (play,) = yaml.safe_load((room / "play.yml").read_text())
+    mark = {"path": str(room / "all-others-done")}
+    others = {"ansible.builtin.file": {**mark, "state": "touch"}, "when": "inventory_hostname == 'd5'"}
+    slow = {"ansible.builtin.wait_for": {**mark, "timeout": 30}, "when": "inventory_hostname == 'd1'"}
+    play["tasks"] = [slow, note("began"), others, note("done")]
+    (room / "play.yml").write_text(yaml.safe_dump([play]))
+    rc, said, found = rolled(room)
+    assert (rc, found["done"]) == (0, DESKS), said
+    assert "WARNING" not in said
