@@ -18,6 +18,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the module says, or what it has said."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        answer = self._task.args.pop("answer", None)
+        options = self._task.args
+        answer = options.pop("answer", None)
+        self._task.args = {**options.pop("question", {}), **options}
         asked: dict[str, Any] = answer or self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
         return {**result, **asked}

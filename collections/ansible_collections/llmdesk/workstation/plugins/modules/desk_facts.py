@@ -54,6 +54,11 @@ options:
     description: Seconds to wait for a page, and Ollama behind it, that was just started.
     type: float
     default: 0
+  question:
+    description:
+      - The other options as one mapping. Ansible evaluates one expression then, and not one an option, which is felt
+        where many desks are asked.
+    type: dict
   answer:
     description: What this module returned before; the desk is not asked again where there is something.
     type: dict
@@ -641,7 +646,9 @@ def main() -> None:
             "certificates": {"type": "list", "elements": "str", "default": []},
             "gpu_timeout": {"type": "float", "default": 2},
             "page_wait": {"type": "float", "default": 0},
-            "answer": {"type": "dict"},  # the action plugin's: it never comes here
+            # The action plugin's: they never come here.
+            "question": {"type": "dict"},
+            "answer": {"type": "dict"},
         },
         supports_check_mode=True,
     )
