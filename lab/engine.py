@@ -52,7 +52,15 @@ def running(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         if started:
-            _play("stop")
+            stop()
+
+
+def stop() -> None:
+    """Stop the Docker that was started here.
+
+    :raises RuntimeError: the role failed.
+    """
+    _play("stop")
 
 
 def _play(tasks_from: str) -> None:

@@ -60,8 +60,12 @@ def install(*packages: str) -> None:
 
     :raises RuntimeError: they could not be installed.
     """
-    _run("apt-get", "update", "-qq")
-    _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    # Somebody else may be at it.
+    patient = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "-qq")
+    with (cache.folder("roots") / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _run(*patient, "update")
+        _run(*patient, "install", "-y", "--no-install-recommends", *packages)
 
 
 def _run(*command: str) -> None:

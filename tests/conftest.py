@@ -1,37 +1,96 @@
-"""What the tiers share: Docker on this machine, the image of a desk, a registry that serves it, and desks."""
+"""What the tiers share: Docker on this machine, the image of a desk, a registry that serves it, and desks.
+
+Modules run side by side, in as many processes as ``pytest -n`` says: a desk waits for much of its time.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.models.containers import Container
 
-from lab import desk, engine, registry
+from lab import desk, engine, registry, roots
 from lab import image as built
 
 Say = Callable[[str], None]
+
+TIERS = ("e2e", "molecule", "integration", "unit")
+"""The tiers, the one whose modules take longest first, so that nobody waits for a long one in the end."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module in one process, and those together that would wait for each other's registry or proxy."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    first = {groups[item]: _place(item) for item in sorted(items, key=_place, reverse=True)}
+    items.sort(key=lambda item: first[groups[item]])
+
+
+def _group(item: pytest.Item) -> str:
+    if "registry" in getattr(item, "fixturenames", ()):
+        return "models"
+    return "proxy" if "proxy" in item.path.stem else f"{item.path.parent.name}/{item.path.stem}"
+
+
+def _place(item: pytest.Item) -> int:
+    """Return where an item's group has its place; the models' is by far the longest."""
+    tier = item.path.parent.name
+    return -1 if _group(item) == "models" else TIERS.index(tier) if tier in TIERS else 0
 
 
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Say:
     """A line on the terminal at once, whatever is captured: what takes minutes must not look like a hang."""
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
     capture = request.config.pluginmanager.get_plugin("capturemanager")
-    assert terminal is not None
     assert capture is not None
 
     def line(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            terminal.write_line(f"  lab: {text}")
-            terminal.flush()
+            print(f"  lab: {text}", file=sys.stderr, flush=True)
 
     return line
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of this run of the tests, and of no other run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def shared(path: Path, begin: Callable[[], object], end: Callable[[], object]) -> Iterator[None]:
+    """Share something between the processes of a run: each begins it, which costs the first, and the last ends it.
+
+    :param path: a file that stands for it.
+    """
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begin()
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            if _last(lock.fileno()):
+                end()
+
+
+def _last(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,28 +102,42 @@ def own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def docker_engine(say: Say) -> Iterator[None]:
+def docker_engine(say: Say, shared_folder: Path) -> Iterator[None]:
     """Docker on this machine, stopped again if it had to be started."""
     if os.geteuid() != 0:
         pytest.skip("desks are containers with rights of their own: run as root")
-    with engine.running(say):
+    started = shared_folder / "docker.started"
+
+    def begin() -> None:
+        if engine.bring(say):
+            started.touch()
+
+    def end() -> None:
+        if started.exists():
+            engine.stop()
+
+    with shared(shared_folder / "docker.lock", begin, end):
         yield
 
 
 @pytest.fixture(scope="session")
-def image(docker_engine: None, say: Say) -> str:
+def image(docker_engine: None, say: Say, shared_folder: Path) -> str:
     """The tag of the image of a desk, built by the project's own recipe."""
-    return built.image(say)
+    with (shared_folder / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return built.image(say)
 
 
 @pytest.fixture(scope="session")
-def lab_registry(image: str, say: Say) -> Iterator[str]:
+def lab_registry(image: str, say: Say, shared_folder: Path) -> Iterator[str]:
     """The reference under which desks pull that image from a registry with TLS."""
-    registry.up(say)
-    try:
-        yield registry.push(image, say)
-    finally:
-        registry.down()
+
+    def begin() -> None:
+        registry.up(say)
+        registry.push(image, say)
+
+    with shared(shared_folder / "registry.lock", begin, registry.down):
+        yield registry.REFERENCE
 
 
 @pytest.fixture(scope="module")
@@ -86,5 +159,4 @@ def chromium(say: Say) -> None:
     if shutil.which("chromium"):
         return
     say("installing Chromium")
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
-        subprocess.run(["apt-get", *command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    roots.install("chromium")
