@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from llmdesk.commands.options import TAGS
 from llmdesk.run import REPOSITORY
 
 SITE = REPOSITORY / "collections/ansible_collections/llmdesk/workstation/playbooks/site.yml"
@@ -111,3 +112,16 @@ def test_a_slow_desk_holds_nobody_up(room: Path) -> None:
     rc, said, found = rolled(room)
     assert (rc, found["done"]) == (0, DESKS), said
     assert "WARNING" not in said
+
+
+def test_a_tag_selects_its_role_and_no_other() -> None:
+    listed = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", "--list-tasks"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.findall(r"llmdesk\.workstation\.(\w+) : (?!Validating).*TAGS: \[(.*)\]", listed.stdout)
+    tagged = {role: set(tags.split(", ")) - {"always"} for role, tags in found if role in TAGS}
+    assert tagged == {tag: {tag} for tag in TAGS if tag != "wsl"}
