@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from llmdesk import bundle, redaction
+from llmdesk import redaction, support_bundle
 from llmdesk import run as runs
 from llmdesk.cli import main
 
@@ -144,7 +144,7 @@ def test_a_bundle_has_everything_and_no_secret(tmp_path: Path, monkeypatch: pyte
     (artifacts / "job_events" / "1.json").write_text("{}")
     hosts = {"desk1": {"room_password": SECRETS["extra"], "vaulted": {"__ansible_vault": VAULT}}}
     inventory = json.dumps({"desks": {"hosts": ["desk1", "desk2"]}, "_meta": {"hostvars": hosts}})
-    monkeypatch.setattr(bundle, "inventory", lambda _sources: inventory)
+    monkeypatch.setattr(support_bundle, "inventory", lambda _sources: inventory)
     monkeypatch.setattr(runs, "ask", lambda _play: answered(probed=probed))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     archive = tmp_path / "bundle.tar.gz"
@@ -196,7 +196,7 @@ def test_ansible_that_does_not_start_is_packed_as_well(tmp_path: Path, monkeypat
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(runs, "ask", ask)
-    monkeypatch.setattr(bundle, "inventory", lambda _sources: "torn")
+    monkeypatch.setattr(support_bundle, "inventory", lambda _sources: "torn")
     monkeypatch.setattr(subprocess, "run", lambda *_a, **_o: SimpleNamespace(stdout="", returncode=0))
     result = CliRunner().invoke(main, ["support-bundle", "-o", str(tmp_path / "b.tar.gz")])
     assert result.exit_code == 4

@@ -32,7 +32,8 @@ def support_bundle(output: str | None, emails: bool, **options: Any) -> None:
 
     Look into it before you give it away: only you know which of your words are secret.
     """
-    from llmdesk import bundle, redaction, words
+    from llmdesk import redaction, words
+    from llmdesk import support_bundle as support
     from llmdesk.run import ask
 
     path = Path(output or f"llmdesk-support-{datetime.now():%Y%m%d-%H%M%S}.tar.gz")
@@ -43,15 +44,15 @@ def support_bundle(output: str | None, emails: bool, **options: Any) -> None:
     wanted = plays.play("llmdesk.workstation.support", {}, **options)
     click.echo(f"$ {words.command(wanted.command())}", err=True)
 
-    inventory = bundle.inventory(wanted.inventory)
+    inventory = support.inventory(wanted.inventory)
     known = redaction.known(inventory, wanted.extra_vars) | {
         *filter(None, [wanted.become_password, wanted.vault_password])
     }
-    packed = bundle.Bundle(known, emails)
+    packed = support.Bundle(known, emails)
     failures: dict[str, str] = {}
     facts: dict[str, Any] = {}
     try:
-        facts, said, failures = bundle.desks(ask(wanted))
+        facts, said, failures = support.desks(ask(wanted))
     except RuntimeError as error:
         packed.add("controller/ansible.txt", str(error))
         failures = {"every desk": "Ansible did not start; see controller/ansible.txt."}
@@ -61,9 +62,9 @@ def support_bundle(output: str | None, emails: bool, **options: Any) -> None:
                 packed.add(f"desks/{desk}/{name}", text)
         for desk, found in facts.items():
             packed.add_json(f"desks/{desk}/facts.json", found)
-    packed.add("controller/versions.txt", bundle.versions())
+    packed.add("controller/versions.txt", support.versions())
     packed.add("controller/inventory.json", inventory)
-    for name, file in bundle.runs():
+    for name, file in support.runs():
         packed.add(name, file.read_text(errors="replace"))
     about = {
         "created": f"{datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z}",
