@@ -42,6 +42,7 @@ def create(
     cached: bool = True,
     network: str | None = None,
     packages: str = "",
+    folders: dict[str, str] | None = None,
     say: Callable[[str], None],
 ) -> Container:
     """Make and start a desk, or return the one of that name.
@@ -53,6 +54,7 @@ def create(
     :param cached: whether the desk shares the lab's cache of downloads and images, and so has a fast cold start.
     :param network: the only network that the desk is in, Docker's own when not given.
     :param packages: what its root has besides, separated by blanks.
+    :param folders: folders of this machine, each with its place in the desk, as a disk is that somebody plugs in.
     :param say: called with a line before anything that takes long.
     """
     try:
@@ -62,7 +64,7 @@ def create(
     own = roots.DESK + (roots.DOCKER[system] if with_docker else "")
     tag = roots.image(system, ",".join([own, *packages.split()]), say)
     say(f"starting the desk {name}")
-    container = prepare(name, tag, systemd=systemd, cached=cached, network=network)
+    container = prepare(name, tag, systemd=systemd, cached=cached, network=network, folders=folders)
     boot(container)
     # Only now: while systemd boots, it empties /tmp under everybody's hands.
     _trust(container)
@@ -79,6 +81,7 @@ def prepare(
     address: str | None = None,
     hostname: str | None = None,
     labels: dict[str, str] | None = None,
+    folders: dict[str, str] | None = None,
 ) -> Container:
     """Make a desk of a root, and do not start it yet.
 
@@ -86,6 +89,7 @@ def prepare(
     :param address: the one that it has in its network, whichever Docker chooses when not given.
     :param hostname: what it calls itself, as its container when not given.
     :param labels: of the container and of its Docker's volume, beside :data:`LABEL`.
+    :param folders: folders of this machine, each with its place in the desk.
     """
     client = docker.from_env()
     marked = {LABEL: "desk", **(labels or {})}
@@ -94,6 +98,7 @@ def prepare(
     volumes["/sys/fs/cgroup"] = {"bind": "/sys/fs/cgroup", "mode": "rw"}
     if cached:
         volumes[str(cache.folder("desk"))] = {"bind": "/var/cache/llmdesk", "mode": "rw"}
+    volumes.update({folder: {"bind": place, "mode": "rw"} for folder, place in (folders or {}).items()})
     known = None if network else registry.address()
     place = {network: client.api.create_endpoint_config(ipv4_address=address)} if network and address else None
     container = client.containers.create(

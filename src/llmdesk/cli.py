@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from llmdesk import __version__
+from llmdesk.commands.bundle import bundle
 from llmdesk.commands.completion import completion
 from llmdesk.commands.down import down
 from llmdesk.commands.fit import fit
@@ -45,6 +46,7 @@ for command in (
     logs,
     password,
     down,
+    bundle,
     lab,
     worker,
     support_bundle,

@@ -15,6 +15,9 @@ CATALOGUE = (
     REPOSITORY / "collections/ansible_collections/llmdesk/workstation/roles/ollama_models/files/model_catalog.yml"
 )
 
+SYSTEMS = ("debian-12", "debian-13", "ubuntu-22.04", "ubuntu-24.04")
+"""Those of the collection's module_utils/bundle.py, which is out of reach from here."""
+
 
 def files(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Leave it to the shell to offer files."""
@@ -34,6 +37,11 @@ def hosts(context: click.Context, _option: click.Parameter, incomplete: str) -> 
     # Several go with commas between them.
     before, comma, last = incomplete.rpartition(",")
     return [CompletionItem(f"{before}{comma}{host}") for host in found if host.startswith(last)]
+
+
+def systems(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the systems whose packages a bundle can have."""
+    return [CompletionItem(name) for name in (*SYSTEMS, "none") if name.startswith(incomplete)]
 
 
 def models(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -75,6 +75,7 @@ def test_an_archive_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         ([], None),
         (["--model", "a:1", "--model", "b:1"], {"ollama_models": ["a:1", "b:1"]}),
         (["--port", "8080"], {"desk_port": 8080}),
+        (["--bundle", "/media/usb"], {"desk_bundle": "/media/usb"}),
         (
             ["--image", "x/y:z", "--image", "build"],
             {"open_webui_image_sources": [{"registry": "x/y:z"}, {"build": True}]},
@@ -217,6 +218,7 @@ def test_a_shell_offers_what_is_known(tmp_path: Path) -> None:
     assert "support-bundle" in completed("llmdesk ")
     assert completed("llmdesk up --tags open_webui_p") == ["open_webui_people"]
     assert "llama3.2:3b" in completed("llmdesk up --model llama")
+    assert completed("llmdesk bundle /media/usb --system debian-13") == ["debian-13"]
     assert completed("llmdesk models pull aut") == ["auto"]
     assert completed(f"llmdesk up -i {room} --limit desk") == ["desk01", "desk02"]
     assert completed(f"llmdesk up -i {room} --limit desk01,t") == ["desk01,tower"]
@@ -256,6 +258,22 @@ def test_passwords_are_asked_for_and_are_in_no_argument(plays: list[Play]) -> No
 def test_every_command_is_a_playbook(plays: list[Play], arguments: list[str], name: str) -> None:
     assert typed(*arguments).exit_code == 0
     assert (plays[0].playbook, plays[0].name) == (f"llmdesk.workstation.{name}", name)
+
+
+def test_what_a_bundle_is_asked_for_by_anybody(plays: list[Play], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("subprocess.run", no_sudo)
+    options = ["--system", "debian-13", "--model", "qwen3:4b", "--image", "x.example.com/y:z", "--check"]
+    assert typed("bundle", "/media/usb", *options).exit_code == 0
+    (play,) = plays
+    assert (play.playbook, play.check) == ("llmdesk.workstation.bundle", True)
+    assert json.loads(play.extra_vars[0]) == {
+        "bundle_path": "/media/usb",
+        "bundle_project": str(runs.REPOSITORY),
+        "bundle_systems": ["debian-13"],
+        "ollama_models": ["qwen3:4b"],
+        "open_webui_image_sources": [{"registry": "x.example.com/y:z"}],
+    }
 
 
 def test_logs_of_one_desk(plays: list[Play]) -> None:

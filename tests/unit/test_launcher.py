@@ -80,3 +80,18 @@ def test_a_disk_of_linux_is_not_taken_for_a_drive_of_windows(tmp_path: Path) -> 
     checkout.mounted("/dev/sdc")
     (checkout.at / ".venv").mkdir()  # of somebody else's making, which is where the launcher stops next
     assert "is not of my making" in checkout.launch().stderr
+
+
+def test_a_bundle_with_a_damaged_wheel_installs_nothing(tmp_path: Path) -> None:
+    checkout, disk = Checkout(tmp_path, "llmdesk"), tmp_path / "USB DISK"
+    (disk / "wheels").mkdir(parents=True)
+    (disk / "wheels" / "x.whl").write_text("flipped")
+    (disk / "SHA256SUMS").write_text(f"{'0' * 64}  wheels/x.whl\n{'0' * 64}  models/blobs/sha256-not-there\n")
+    for name in ("pyproject.toml", "constraints.txt"):
+        (checkout.at / name).write_text("")
+    for given in (["--bundle", str(disk)], [f"--bundle={disk}"]):
+        done = checkout.sh(str(checkout.at / "llmdesk"), "up", *given)
+        assert done.returncode == 1
+        assert "wheels/x.whl: FAILED" in done.stdout + done.stderr
+        assert f"{disk} is not whole. Type './llmdesk bundle' on a machine with a network" in done.stderr
+        assert "not-there" not in done.stderr

@@ -23,16 +23,19 @@ _PROMPTS = {"become_password": "BECOME password", "vault_password": "Vault passw
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def play(playbook: str, variables: dict[str, Any], **options: Any) -> Play:
+def play(playbook: str, variables: dict[str, Any], needs_root: bool = True, **options: Any) -> Play:
     """Return the play that options of the command line ask for, after asking for its passwords.
 
+    :param needs_root: false for a play that asks nothing of this machine that only root may.
     :raises click.ClickException: an inventory is none, or this machine is a desk and nobody may become root on it.
     """
     try:
         inventories.check(options["inventory"])
     except inventories.BadInventory as error:
         raise click.ClickException(str(error)) from None
-    if not (options.get("worker") or options["inventory"] or options["ask_become_pass"] or options["ask_vault_pass"]):
+    if needs_root and not (
+        options.get("worker") or options["inventory"] or options["ask_become_pass"] or options["ask_vault_pass"]
+    ):
         _need_root()
     own = [json.dumps(variables, separators=(", ", ": "))] if variables else []
     return Play(

@@ -21,6 +21,7 @@ Examples:
   ./llmdesk up --model llama3.2:1b --port 8080
   ./llmdesk up --image registry.example.com/open-webui/open-webui:ollama --image build
   ./llmdesk up --image /media/usb/open-webui.tar
+  ./llmdesk up --bundle /media/usb -i inventory/room.yml
   ./llmdesk up -i inventory/room.yml --limit 'desk1,desk2' -K
   ./llmdesk up -i inventory/room.yml --canary 2 --serial 10
   ./llmdesk up -i inventory/room.yml --tags ollama_models
@@ -47,12 +48,19 @@ Exit code: 0 when every desk is as it should be; 2 when one failed; 4 when one c
     help="Where the image comes from: a registry, a file of 'docker save', or built on the spot. Given more than once,"
     " the first that answers.",
 )
+@click.option(
+    "--bundle",
+    type=click.Path(file_okay=False, resolve_path=True),
+    metavar="DIR",
+    help="Take everything out of this folder, which './llmdesk bundle' has made, and nothing from any network.",
+)
 @click.option("--retry-sources", is_flag=True, help="Ask the hubs again for what something else stands in for.")
 @taking(DRY, ROLLOUT, ANSIBLE, SHOWN, WORKER)
 def up(
     models: tuple[str, ...],
     port: int | None,
     images: tuple[str, ...],
+    bundle: str | None,
     retry_sources: bool,
     serial: str | None,
     max_fail_percentage: int | None,
@@ -68,6 +76,8 @@ def up(
         variables["desk_port"] = port
     if images:
         variables["open_webui_image_sources"] = [image_source(image) for image in images]
+    if bundle:
+        variables["desk_bundle"] = bundle
     if retry_sources:
         variables |= {"ollama_models_retry_sources": True, "open_webui_image_upgrade": True}
         variables |= {"nvidia_runtime_retry": True}

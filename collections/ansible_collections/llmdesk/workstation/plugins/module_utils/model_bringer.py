@@ -16,6 +16,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_checkpoi
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest import Manifest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import canonical
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import AT_WORK, Store, blocks
+from ansible_collections.llmdesk.workstation.plugins.module_utils.oci_layout import MEND
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
     BROKEN_NOTES,
     Ollama,
@@ -197,6 +198,45 @@ class Bringer:
         if not self._ollama.has_blob(sha256):
             for sent in self._ollama.push_blob(path, sha256):
                 self._progress.report(name, sent, size, detail="handing the file to Ollama")
+
+    def carry(self, folder: str, name: str) -> int:
+        """Bring a model out of a folder that is laid out as a model store is.
+
+        The server itself takes the blobs in and holds each to its sha256; with the manifest, which comes last, the
+        model begins to exist.
+
+        :returns: the bytes that had to come.
+        :raises SourceFailed: it did not come whole; what has come stays for the next run.
+        """
+        given = Store(folder)
+        manifest = given.manifest(name)
+        if manifest is None:
+            raise SourceFailed(f"{folder} has no {name}", "incomplete")
+        if self._store is None:
+            raise SourceFailed("where this server keeps its models cannot be seen from here", "failed")
+        missing, done = self._store.missing(manifest), 0
+        self._check_room(missing)
+        for fault in self._store.faults(manifest, self._store.blobs(manifest)):
+            self._store.mend(fault)
+        for layer in dict.fromkeys(manifest.layers):
+            path = given.blob(layer.digest)
+            if not os.path.exists(path):
+                raise SourceFailed(f"{path} is missing", "incomplete")
+            if not self._ollama.has_blob(layer.digest):
+                try:
+                    for sent in self._ollama.push_blob(path, layer.digest):
+                        self._progress.report(name, done + sent, manifest.size)
+                except OllamaError as error:
+                    if "digest" not in str(error):
+                        raise
+                    raise SourceFailed(
+                        f"{path} is damaged: its bytes are not those of its name; {MEND}", "bad_file"
+                    ) from error
+            done += layer.size
+        self._store.keep(name, given.text(name))
+        if name not in self.models_with(name):
+            raise SourceFailed(f"Ollama has all of it and does not list {name}", "incomplete")
+        return missing
 
     def create(self, name: str, body: dict[str, Any]) -> None:
         """Make a model as a declaration says."""

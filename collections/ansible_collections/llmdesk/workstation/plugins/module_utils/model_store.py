@@ -43,14 +43,34 @@ class Store:
     def manifest(self, name: str) -> Manifest | None:
         """Return the manifest of a model, None where there is none that can be read."""
         try:
-            with open(os.path.join(self.folder, "manifests", *model_name.parts(name)), "rb") as file:
-                return model_manifest.parse(file.read())
+            return model_manifest.parse(self.text(name))
         except (OSError, model_manifest.NotAManifest):
             return None
 
+    def keep(self, name: str, body: bytes) -> None:
+        """Give a model whose blobs are here its manifest, with which it begins to exist."""
+        path = os.path.join(self.folder, "manifests", *model_name.parts(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        new = os.path.join(self.folder, ".manifest.new")  # beside the others, it would be one of them for a moment
+        with open(new, "wb") as file:
+            file.write(body)
+        os.replace(new, path)
+
+    def text(self, name: str) -> bytes:
+        """Return the manifest of a model as it was written.
+
+        :raises OSError: there is none.
+        """
+        with open(os.path.join(self.folder, "manifests", *model_name.parts(name)), "rb") as file:
+            return file.read()
+
+    def blob(self, digest: str) -> str:
+        """Return where a blob is, or would be."""
+        return os.path.join(self.folder, "blobs", f"sha256-{digest}")
+
     def blobs(self, manifest: Manifest) -> frozenset[str]:
         """Return the digests of those blobs of a model that are here, whatever is in them."""
-        return frozenset(layer.digest for layer in manifest.layers if os.path.exists(self._blob(layer.digest)))
+        return frozenset(layer.digest for layer in manifest.layers if os.path.exists(self.blob(layer.digest)))
 
     def faults(
         self, manifest: Manifest, suspects: Collection[str] = (), tell: Callable[[int, int], None] = lambda *_: None
@@ -62,7 +82,7 @@ class Store:
         """
         found, hashed = [], 0
         for layer in dict.fromkeys(manifest.layers):
-            path = self._blob(layer.digest)
+            path = self.blob(layer.digest)
             if not os.path.exists(path):
                 found.append(Fault(f"blob {layer.digest[:12]} is missing", ()))
                 continue
@@ -80,7 +100,7 @@ class Store:
     def untrue(self, manifest: Manifest) -> str:
         """Say what a manifest tells of a blob that is not so though its bytes are right; empty where all is true."""
         for layer in manifest.layers:
-            size = os.path.getsize(self._blob(layer.digest))
+            size = os.path.getsize(self.blob(layer.digest))
             if size != layer.size:
                 return f"the manifest says that blob {layer.digest[:12]} has {layer.size} bytes, and it has {size}"
         return ""
@@ -92,7 +112,7 @@ class Store:
         """
         found = []
         for layer in dict.fromkeys(manifest.layers):
-            partial = self._blob(layer.digest) + "-partial"
+            partial = self.blob(layer.digest) + "-partial"
             notes = glob.glob(glob.escape(partial) + "-*")
             if _broken(notes, layer.size, at_work):
                 sentence = f"the notes of a download of blob {layer.digest[:12]} that was cut off are broken"
@@ -116,11 +136,8 @@ class Store:
             except FileNotFoundError:
                 continue
 
-    def _blob(self, digest: str) -> str:
-        return os.path.join(self.folder, "blobs", f"sha256-{digest}")
-
     def _here(self, layer: Layer) -> int:
-        for path in (self._blob(layer.digest), self._blob(layer.digest) + "-partial"):
+        for path in (self.blob(layer.digest), self.blob(layer.digest) + "-partial"):
             try:
                 return os.stat(path).st_blocks * 512  # its length says nothing: it is sparse
             except FileNotFoundError:

@@ -51,7 +51,7 @@ def manifest(name: str, timeout: float, insecure: bool = False) -> Manifest:
     """
     host, namespace, model, tag = model_name.parts(name)
     url = f"{'http' if insecure else 'https'}://{host}/v2/{namespace}/{model}/manifests/{tag}"
-    body = _in_time(lambda: _get(host, url, name, timeout), host, timeout)
+    body = in_time(lambda: _get(host, url, name, timeout), host, timeout)
     try:
         return model_manifest.parse(body)
     except model_manifest.NotAManifest as error:
@@ -67,14 +67,14 @@ def _get(host: str, url: str, name: str, timeout: float) -> bytes:
         return _fetch(url, headers, timeout)
     except urllib.error.HTTPError as error:
         if error.code != 401:
-            raise _refusal(error, host, name) from error
-        token = _token(error.headers.get("WWW-Authenticate") or "", host, timeout)
-        if not token:
-            raise _refusal(error, host, name) from error
+            raise refusal(error, host, name) from error
+        opened = token(error.headers.get("WWW-Authenticate") or "", host, timeout)
+        if not opened:
+            raise refusal(error, host, name) from error
     try:
-        return _fetch(url, dict(headers, Authorization=f"Bearer {token}"), timeout)
+        return _fetch(url, dict(headers, Authorization=f"Bearer {opened}"), timeout)
     except urllib.error.HTTPError as error:
-        raise _refusal(error, host, name) from error
+        raise refusal(error, host, name) from error
 
 
 def _fetch(url: str, headers: dict[str, str], timeout: float) -> bytes:
@@ -85,7 +85,7 @@ def _fetch(url: str, headers: dict[str, str], timeout: float) -> bytes:
         return body
 
 
-def _token(challenge: str, host: str, timeout: float) -> str:
+def token(challenge: str, host: str, timeout: float) -> str:
     """Return the token that a registry has for everybody, empty where it has none."""
     asked = dict(_CHALLENGE.findall(challenge))
     realm = asked.pop("realm", "")
@@ -99,7 +99,8 @@ def _token(challenge: str, host: str, timeout: float) -> str:
         return ""
 
 
-def _refusal(error: urllib.error.HTTPError, host: str, name: str) -> RegistryError:
+def refusal(error: urllib.error.HTTPError, host: str, name: str) -> RegistryError:
+    """Return what a registry's answer about a model means."""
     if error.code == 407:
         return RegistryError(network.refused("407", *network.in_use()) or f"a proxy refuses {host}", "unreachable")
     if error.code == 404:
@@ -125,7 +126,7 @@ def retry_after(said: str | None, date: str | None = None) -> float:
         return 5.0
 
 
-def _in_time(work: Callable[[], _Answer], host: str, timeout: float) -> _Answer:
+def in_time(work: Callable[[], _Answer], host: str, timeout: float) -> _Answer:
     """Return what the work returns, or give up: a name server may be silent for longer than any socket's time-out."""
     ended: list[_Answer] = []
     failed: list[BaseException] = []
@@ -143,10 +144,11 @@ def _in_time(work: Callable[[], _Answer], host: str, timeout: float) -> _Answer:
         return ended[0]
     if not failed:
         raise RegistryError(f"{host} did not answer within {timeout:g} s", "unreachable")
-    raise _unreachable(failed[0], host, timeout)
+    raise unreachable(failed[0], host, timeout)
 
 
-def _unreachable(error: BaseException, host: str, timeout: float) -> BaseException:
+def unreachable(error: BaseException, host: str, timeout: float) -> BaseException:
+    """Return what a line that broke means, and any other error as it is."""
     cause = getattr(error, "reason", error) if isinstance(error, urllib.error.URLError) else error
     if isinstance(error, RegistryError) or not isinstance(error, (OSError, http.client.HTTPException)):
         return error

@@ -57,6 +57,13 @@ options:
       sha256:
         description: The file's sha256, in hex; required with O(sources[].from_file).
         type: str
+      store:
+        description:
+          - A folder on the desk in the layout of a model store, which has the model under its name; what
+            C(llmdesk bundle) makes.
+          - The server holds every blob to the sha256 in its name. O(container) or O(models_dir) says where its own
+            store is, which gets the manifest at the end.
+        type: path
       demo:
         description:
           - The demo model C(smollm2:135m) out of a package, which proves a desk where no hub can be reached.
@@ -455,6 +462,10 @@ class Model:
         source, digest, size = spelled(self._sources[0]), None, None
         for wanted in self._sources if not self._base or self._base not in before else []:
             source = spelled(wanted)
+            if wanted.get("store"):
+                kept = Store(wanted["store"]).manifest(self._base or self._name)
+                digest, size = (kept.digest, kept.size) if kept else (None, None)
+                self._bytes = self._bringer.missing(kept) if kept else 0
             if not wanted.get("name"):
                 break
             try:
@@ -490,6 +501,9 @@ class Model:
     def _bring(self, source: dict[str, Any], name: str, before: dict[str, Any]) -> str:
         if source.get("name"):
             self._bytes = self._bringer.pull(source, name, before)
+            return name
+        if source.get("store"):
+            self._bytes = self._bringer.carry(source["store"], name)
             return name
         if source.get("from_file"):
             path, sha256 = source["from_file"], source["sha256"].lower()
@@ -587,7 +601,7 @@ class Model:
 
 def spelled(source: dict[str, Any]) -> str:
     """Return a source in a word."""
-    return str(source.get("name") or source.get("from_file") or f"the demo model {DEMO['name']}")
+    return str(source.get("name") or source.get("from_file") or source.get("store") or f"the demo model {DEMO['name']}")
 
 
 def _store(wanted: dict[str, Any]) -> Store | None:
@@ -618,10 +632,11 @@ def main() -> None:
                     "insecure": {"type": "bool"},
                     "from_file": {"type": "path"},
                     "sha256": {"type": "str"},
+                    "store": {"type": "path"},
                     "demo": {"type": "bool"},
                 },
-                "mutually_exclusive": [("name", "from_file", "demo")],
-                "required_one_of": [("name", "from_file", "demo")],
+                "mutually_exclusive": [("name", "from_file", "store", "demo")],
+                "required_one_of": [("name", "from_file", "store", "demo")],
                 "required_together": [("from_file", "sha256")],
                 "required_by": {"digest": "name", "insecure": "name"},
             },

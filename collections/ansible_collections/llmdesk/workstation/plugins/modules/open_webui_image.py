@@ -31,8 +31,13 @@ options:
         description: The digest that the reference has to have, as C(sha256:) and 64 hex digits.
         type: str
       archive:
-        description: A file on the desk, made by C(docker save).
+        description:
+          - A file on the desk, made by C(docker save), or a folder in the layout that OCI has for images.
+          - Every file of such a folder is held to the sha256 in its name.
         type: path
+      reference:
+        description: Which image of that folder.
+        type: str
       build:
         description: Make it on the desk.
         type: bool
@@ -121,7 +126,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import network
+from ansible_collections.llmdesk.workstation.plugins.module_utils import network, oci_layout
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerError,
     DockerFailure,
@@ -141,9 +146,10 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source i
     spelled,
     split_tag,
 )
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import blocks
+from ansible_collections.llmdesk.workstation.plugins.module_utils.oci_layout import Damaged
 from ansible_collections.llmdesk.workstation.plugins.module_utils.progress import Cancelled, Progress
 
-BLOCK = 1024 * 1024
 STALL = 120.0  # seconds that Docker may be silent during a pull
 LONGEST = 4 * 1024 * 1024  # No manifest is longer; a page of a captive portal might be.
 MANIFESTS = (
@@ -195,7 +201,7 @@ class Image:
                 known = image["id"] in before
                 difference = {"before": {"id": image["id"] if known else None}, "after": {"id": image["id"]}}
                 return {"changed": not known, "image": image, "tried": self.tried, "diff": difference}
-            except (SourceFailed, BuildFailed, DockerFailure, OSError) as error:
+            except (SourceFailed, BuildFailed, DockerFailure, Damaged, OSError) as error:
                 self.tried.append({"source": spelled(source), "error": str(error)})
         raise SourceFailed("; ".join(f"{entry['source']}: {entry['error']}" for entry in self.tried))
 
@@ -210,7 +216,7 @@ class Image:
             except (SourceFailed, DockerFailure) as error:
                 raise SourceFailed(network.blame(self._proxy, self._credentials, str(error))) from error
         if source.get("archive"):
-            return self._load(source["archive"])
+            return self._load(source["archive"], source.get("reference") or "")
         return self._build()
 
     def _pull_pinned(self, reach: urllib.request.OpenerDirector | None, reference: str, digest: str) -> str:
@@ -316,16 +322,16 @@ class Image:
         said = network.in_time(ask, self._wanted["timeout_connect"] * 2) or ""
         return said if said.startswith("sha256:") else ""
 
-    def _load(self, path: str) -> str:
-        size = os.path.getsize(path)
+    def _load(self, path: str, reference: str) -> str:
+        folder = os.path.isdir(path)
+        size = oci_layout.size(path, reference) if folder else os.path.getsize(path)
 
         def content() -> Iterator[bytes]:
             sent = 0
-            with open(path, "rb") as file:
-                for block in iter(lambda: file.read(BLOCK), b""):
-                    sent += len(block)
-                    self._progress.report(path, sent, size)
-                    yield block
+            for block in oci_layout.archive(path, reference) if folder else blocks(path):
+                sent += len(block)
+                self._progress.report(reference or path, min(sent, size), size)
+                yield block
 
         headers = {"Content-Type": "application/x-tar"}
         try:
@@ -364,12 +370,13 @@ def main() -> None:
                     "registry": {"type": "str"},
                     "digest": {"type": "str"},
                     "archive": {"type": "path"},
+                    "reference": {"type": "str"},
                     "build": {"type": "bool"},
                     "engine": {"type": "str", "choices": ["cuda", "rocm", "vulkan", "cpu"]},
                 },
                 "mutually_exclusive": [("registry", "archive", "build")],
                 "required_one_of": [("registry", "archive", "build")],
-                "required_by": {"digest": "registry"},
+                "required_by": {"digest": "registry", "reference": "archive"},
             },
             "build_engine": {"type": "str", "choices": ["cpu", "vulkan"], "default": "cpu"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
