@@ -23,6 +23,7 @@ from ansible_collections.llmdesk.workstation.plugins.action.bundle_files import 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     bundle,
     bundle_packages,
+    demo_model,
     model_bringer,
     oci_layout,
 )
@@ -415,12 +416,12 @@ class Made:
             "progress_file": None,
             **more,
         }
-        return making.Bundle(SimpleNamespace(params=params, check_mode=check)).make()  # type: ignore[arg-type]
+        return making.Bundle(SimpleNamespace(params=params, check_mode=check)).make()
 
 
 @pytest.fixture
 def made(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    monkeypatch.setattr(making.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     return Made(registry, tmp_path / "usb", tmp_path / "project", monkeypatch)
 
 
@@ -472,10 +473,10 @@ def test_no_source_and_no_room_are_a_sentence_each(made: Made, monkeypatch: pyte
     with pytest.raises(making.NotMade, match=r"No source has the model tiny:2: .*library/tiny"):
         sources = [{"name": f"{made.registry.host}/library/tiny:2"}, {"demo": True}]
         made.make(models=[{"name": "tiny:2", "sources": sources}])
-    monkeypatch.setattr(making.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
     with pytest.raises(making.NotMade, match=r"is too small: 0\.0 GB are still to come and 0\.0 GB are free there"):
         made.make()
-    maker = making.Bundle(SimpleNamespace(params={"path": "/usb", "progress_file": None}, check_mode=False))  # type: ignore[arg-type]
+    maker = making.Bundle(SimpleNamespace(params={"path": "/usb", "progress_file": None}, check_mode=False))
     assert "its file system is FAT32" in maker.unwritable(OSError(errno.EFBIG, "File too large"))
     assert maker.unwritable(OSError(errno.ENOSPC, "No space")).startswith("/usb is too small: 0.0 GB are free there")
     assert maker.unwritable(OSError(errno.EROFS, "Read-only file system", "/usb/x")).startswith("/usb/x cannot be writ")
@@ -486,7 +487,7 @@ def test_a_model_that_nobody_has_is_stood_in_for_only_where_no_registry_answered
 ) -> None:
     demo = made.folder / bundle.DEMO_FILE
     demo.parent.mkdir(parents=True)
-    monkeypatch.setattr(making.demo_model, "fetch", lambda _folder, _tell: demo.write_bytes(b"GGUF"))
+    monkeypatch.setattr(demo_model, "fetch", lambda _folder, _tell: demo.write_bytes(b"GGUF"))
     answer = made.make(models=[{"name": "tiny:2", "sources": [{"name": "127.0.0.1:9/library/x:1"}, {"demo": True}]}])
     assert answer["bundle"]["models"]["tiny:2"]["demo"]
     assert "The demo model goes along: smollm2:135m, which stands in for it, for tiny:2" in bundle.said(
@@ -496,7 +497,7 @@ def test_a_model_that_nobody_has_is_stood_in_for_only_where_no_registry_answered
 
 # --- Who needs what of it ---------------------------------------------------------------------------------------------
 
-SOURCES = [{"registry": IMAGE}, {"build": True}]
+SOURCES: list[dict[str, Any]] = [{"registry": IMAGE}, {"build": True}]
 BUNDLE: dict[str, Any] = {
     "images": [
         {
@@ -563,7 +564,7 @@ def test_a_bundle_for_others_is_refused_in_one_sentence(
 
 def test_everything_comes_out_of_the_bundle_but_what_is_on_the_desk_already() -> None:
     file = {"from_file": "/srv/x.gguf", "sha256": "0"}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"name": "tiny:1", "state": "present", "sources": [{"name": "tiny:1"}, {"demo": True}]},
         {"name": "own:1", "state": "present", "create": {"from": "tiny:1"}, "sources": [file, {"name": "tiny:1"}]},
         {"name": "big:1", "state": "present", "sources": [{"name": "big:1"}, {"demo": True}]},
@@ -609,7 +610,7 @@ def test_a_desk_takes_parcels_and_carries_on_where_it_was(tmp_path: Path) -> Non
     content = {"models/blobs/x": b"0123456789", "packages/p.deb": b"deb"}
     files = {name: {"size": len(part), "sha256": sha(part)} for name, part in content.items()}
     params = {"source": "/usb", "path": str(tmp_path / "there"), "files": files}
-    there = Files(SimpleNamespace(params=params))  # type: ignore[arg-type]
+    there = Files(SimpleNamespace(params=params))
     parcel = tmp_path / "parcel"
     for offset in (0, 5):
         assert there.missing() == {"models/blobs/x": offset, "packages/p.deb": 0}

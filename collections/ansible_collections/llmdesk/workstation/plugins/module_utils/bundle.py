@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
@@ -54,7 +54,7 @@ COUNTED = ("open_webui_image_sources", "open_webui_image_mirrors", "ollama_model
 """The variables of a desk that say what has to be in a bundle for it."""
 
 
-def wanted(desks: list[Mapping[str, Any]], defaults: dict[str, Any], systems: list[str]) -> dict[str, Any]:
+def wanted(desks: Sequence[Mapping[str, Any]], defaults: dict[str, Any], systems: list[str]) -> dict[str, Any]:
     """Return what has to be in a bundle for desks.
 
     :param desks: the variables of each, with what it said of itself where it answered: codename and architecture.

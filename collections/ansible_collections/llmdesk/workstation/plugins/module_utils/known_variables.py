@@ -7,8 +7,12 @@
 from __future__ import annotations
 
 KNOWN = (
+    "bundle_path",
+    "bundle_project",
+    "bundle_systems",
     "desk_admin_email",
     "desk_background_tasks",
+    "desk_bundle",
     "desk_ca_certificates",
     "desk_cache_dir",
     "desk_config_dir",
