@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.models.containers import Container
@@ -126,7 +127,7 @@ def test_a_flipped_byte_in_the_model_is_named_and_the_mended_file_ends_it(
     """From this machine, as to any other desk: the files are brought over the connection."""
     blob = max((usb / "models" / "blobs").iterdir(), key=lambda path: path.stat().st_size)
     person.types(f"docker exec open-webui ollama rm {THERE}")
-    wanted = {
+    wanted: dict[str, Any] = {
         "open_webui_image_sources": [{"registry": "ghcr.lab.test/open-webui/open-webui:ollama"}],
         "ollama_models": [{"name": THERE, "sources": [{"name": THERE}]}],
         "desk_bundle": str(usb),

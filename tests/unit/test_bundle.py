@@ -12,6 +12,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -246,14 +247,14 @@ class Taking:
     def __init__(self, server: Loopback, store: Path) -> None:
         self.store = store
         for digest in map(sha, (BLOB, b"{}")):
-            server.answers[f"HEAD /api/blobs/sha256:{digest}"] = lambda _body, digest=digest: self._has(digest)
-            server.answers[f"POST /api/blobs/sha256:{digest}"] = lambda body, digest=digest: self._take(body, digest)
+            server.answers[f"HEAD /api/blobs/sha256:{digest}"] = partial(self._has, digest)
+            server.answers[f"POST /api/blobs/sha256:{digest}"] = partial(self._take, digest)
         server.answers["GET /api/tags"] = lambda _body: self._tags()
 
-    def _has(self, digest: str) -> Reply:
+    def _has(self, digest: str, _body: bytes) -> Reply:
         return Reply(200 if (self.store / "blobs" / f"sha256-{digest}").exists() else 404)
 
-    def _take(self, body: bytes, digest: str) -> Reply:
+    def _take(self, digest: str, body: bytes) -> Reply:
         if sha(body) != digest:
             return as_json({"error": f"digest mismatch, expected {digest!r}"}, 400)
         (self.store / "blobs" / f"sha256-{digest}").write_bytes(body)
