@@ -24,8 +24,8 @@ Examples:
   ./llmdesk up --bundle /media/usb -i inventory/room.yml
 
 \b
-Exit code: 0 when the bundle is whole; 2 when something was not to be had; 130 after Ctrl-C. The same command carries on
-from what is there."""
+Exit code: 0 when the bundle is whole; 2 when something was not to be had; 130 after Ctrl-C.
+The same command carries on from what is there."""
 )
 @click.argument("path", metavar="DIR", type=click.Path(file_okay=False, resolve_path=True))
 @click.option(

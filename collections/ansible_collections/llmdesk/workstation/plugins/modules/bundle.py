@@ -454,10 +454,8 @@ class Bundle:
             names = _walk(root)
         packed = io.BytesIO()
         # Without times: the same project is the same archive.
-        with (
-            gzip.GzipFile("", "wb", mtime=0, fileobj=packed) as zipped,
-            tarfile.open(fileobj=zipped, mode="w") as archive,
-        ):
+        zipped = gzip.GzipFile("", "wb", mtime=0, fileobj=packed)
+        with zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
             for name in names:
                 if os.path.lexists(os.path.join(root, name)):
                     archive.add(os.path.join(root, name), name, recursive=False, filter=_anybody)
