@@ -56,6 +56,7 @@ attributes:
     description: Asks the registries, and says what would be in it and how many bytes of images and models would come.
   diff_mode:
     support: none
+    description: What changes is a folder of large files.
 """
 
 EXAMPLES = r"""
@@ -97,6 +98,7 @@ import fcntl
 import functools
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -410,7 +412,7 @@ class Bundle:
 
     def _wheels(self) -> None:
         """Bring what the launcher installs, for this machine's Python and for that of every system."""
-        import tomllib  # The launcher's Python has it; other modules run under older ones.
+        tomllib = importlib.import_module("tomllib")  # The launcher's Python has it, which this module runs under.
 
         with open(os.path.join(self._wanted["project"], "pyproject.toml"), "rb") as file:
             project = tomllib.load(file)

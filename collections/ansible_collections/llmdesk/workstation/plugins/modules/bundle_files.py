@@ -39,6 +39,7 @@ attributes:
     description: Says how many bytes would be brought.
   diff_mode:
     support: none
+    description: What changes is a folder of large files.
 """
 
 EXAMPLES = r"""
