@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from docker.models.containers import Container
 
-from lab import desk, models
+from lab import desk, models, registry
 from tests.e2e.person import Person, Typed
-from tests.integration.rig import THERE, publish, serve
+from tests.integration.rig import THERE, TINY, publish, serve, until
 from tests.machine import Machine
 
 Say = Callable[[str], None]
@@ -33,14 +36,18 @@ def usb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def maker(image: str, lab_registry: str, usb: Path, make_desk: MakeDesk, say: Say) -> Iterator[Person]:
+def maker(
+    image: str, lab_registry: str, usb: Path, make_desk: MakeDesk, tmp_path_factory: pytest.TempPathFactory, say: Say
+) -> Iterator[Person]:
     """Somebody at a machine that reaches registries and package repositories."""
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setattr(models, "NAME", "llmdesk-test-bundle-models")
         models.down()  # a killed run may have left one
         stack.callback(models.down)
         models.up(say)
-        with serve("llmdesk-test-bundle-push", image, str(models.address()), usb) as pushing:
+        with serve(
+            "llmdesk-test-bundle-push", image, str(models.address()), tmp_path_factory.mktemp("push")
+        ) as pushing:
             publish(pushing, models.demo(), THERE)
         machine = make_desk("llmdesk-e2e-maker", "debian-13", cached=False, folders={str(usb): PLACE})
         desk.run(machine, f"echo '{models.address()} {models.HOST}' >> /etc/hosts")
@@ -49,32 +56,74 @@ def maker(image: str, lab_registry: str, usb: Path, make_desk: MakeDesk, say: Sa
         yield somebody
 
 
+@dataclass(frozen=True)
+class Made:
+    """A bundle that was broken off once, by Ctrl-C, and typed again.
+
+    :param first: how that ended.
+    :param second: how this did.
+    :param left: bytes of the model's weights that were there in between.
+    """
+
+    first: int
+    second: Typed
+    left: int
+
+
 @pytest.fixture(scope="module")
-def made(maker: Person, lab_registry: str) -> Typed:
-    """The bundle, by a command that was broken off once and typed again."""
+def made(maker: Person, lab_registry: str, usb: Path) -> Made:
     command = f"./llmdesk bundle '{PLACE}' --image {lab_registry} -e '{WANTED}'"
-    with maker.begins(f"exec timeout --signal=INT 100 {command}") as first:
-        assert first.stdout is not None
-        said = []
-        for line in first.stdout:
-            said.append(line)
-            if re.search(r"images and models|packages for", line):
-                maker.types("pkill -INT -f '[.]venv/bin/llmdesk bundle'")
-    assert first.returncode == 130, "".join(said)
-    return maker.types(command)
+    models.forget()
+    models.limit("8m")
+
+    def left() -> int:
+        return sum(path.stat().st_size for path in usb.glob("models/blobs/*.part"))
+
+    # The shell becomes the launcher, and that the command: all have the same number.
+    with maker.begins(f"echo $$ > /run/typed; exec {command} > /run/said 2>&1") as first:
+        until(lambda: first.poll() is not None or left() > 5_000_000, "the model is coming", timeout=600)
+        assert first.poll() is None, maker.types("cat /run/said").text
+        maker.types("kill -INT $(cat /run/typed)")
+    models.limit(None)
+    came = left()
+    return Made(first.returncode, maker.types(command), came)
 
 
-def test_a_bundle_that_was_broken_off_is_carried_on_to_its_end(made: Typed, usb: Path, maker: Person) -> None:
-    assert made.rc == 0, made.text
-    assert f"{PLACE} is whole: the image ghcr.lab.test/open-webui/open-webui:ollama, {THERE}" in made.text
-    assert "packages for debian-13-amd64" in made.text
+def test_a_bundle_that_was_broken_off_is_carried_on_to_its_end(made: Made, usb: Path, maker: Person) -> None:
+    assert made.first == 130, maker.types("cat /run/said").text
+    assert made.second.rc == 0, made.second.text
+    assert f"{PLACE} is whole: the image ghcr.lab.test/open-webui/open-webui:ollama, {THERE}" in made.second.text
     assert maker.types(f"cd '{PLACE}' && sha256sum --check --quiet SHA256SUMS").rc == 0
-    assert [path.name for path in (usb / "packages").iterdir()] == ["debian-13-amd64"], "only what the inventory needs"
     assert list(usb.rglob("*.part")) == []
 
 
+def test_nothing_was_fetched_twice(made: Made) -> None:
+    fetched = [each for each in models.asked() if each.method == "GET" and "/blobs/" in each.path]
+    image = docker.from_env().containers.get(registry.NAME).logs().decode()
+    asked = Counter([each.path for each in fetched] + re.findall(r'"GET (\S+/blobs/\S+) HTTP[^"]*" 20', image))
+    ((weights, times),) = [(path, times) for path, times in asked.items() if times > 1]
+    assert times == 2
+    rest = [int(each.range[len("bytes=") : -1]) for each in fetched if each.path == weights and each.range]
+    assert len(rest) == 1
+    # The module needs a moment to notice that nobody waits for it any more.
+    assert made.left <= rest[0] < max(models.layers(f"library/{TINY}").values())
+
+
+def test_only_what_the_inventory_needs_is_in_it(made: Made, usb: Path) -> None:
+    assert {path.name for path in usb.iterdir()} == {
+        *("images", "models", "packages", "wheels", "llmdesk.tar.gz", ".lock"),
+        *("README.txt", "SHA256SUMS", "bundle.json"),
+    }
+    assert [path.name for path in (usb / "packages").iterdir()] == ["debian-13-amd64"]
+    assert [str(path.relative_to(usb / "models/manifests")) for path in usb.glob("models/manifests/*/*/*/*")] == [
+        THERE.replace(":", "/")
+    ]
+    assert {path.name[len("sha256-") :] for path in usb.glob("models/blobs/*")} == set(models.layers("library/" + TINY))
+    assert [file for file in ("pytest", "mypy", "numpy") if list(usb.glob(f"wheels/{file}-*"))] == []
+
+
 @pytest.fixture(scope="module")
-def person(made: Typed, usb: Path, make_desk: MakeDesk, say: Say) -> Person:
+def person(made: Made, usb: Path, make_desk: MakeDesk, say: Say) -> Person:
     """Somebody at a bare machine without a network, with the disk and nothing else."""
     machine = make_desk("llmdesk-e2e-bundle", "debian-13", cached=False, network="none", folders={str(usb): PLACE})
     somebody = Person(machine, "root", say)
@@ -96,7 +145,7 @@ def first_up(person: Person, usb: Path) -> Typed:
     refused = up(person)
     wheel.write_bytes(content)
     assert refused.rc == 1, refused.text
-    assert f"{PLACE} is not whole. Type './llmdesk bundle' on a machine with a network" in refused.text
+    assert f"{PLACE}/wheels/{wheel.name} is damaged or missing. Type './llmdesk bundle {PLACE}' on" in refused.text
     return up(person, "--json")
 
 
