@@ -24,10 +24,13 @@ from ansible_collections.llmdesk.workstation.plugins.action.bundle_files import 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     bundle,
     bundle_packages,
+    bundle_sources,
+    bundle_wheels,
     demo_model,
     model_bringer,
     oci_layout,
 )
+from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle_sources import NoSource
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_bringer import Bringer, Limits, SourceFailed
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import Store
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import Ollama
@@ -375,7 +378,23 @@ def test_packages_for_another_release_come_from_where_those_of_this_machine_do()
         bundle_packages.sources("ubuntu-24.04", own)
 
 
+def test_a_folder_of_packages_is_described_as_the_repositories_do() -> None:
+    said = f"""Reading package lists...
+'http://deb.example.com/pool/a/attr/libattr1_2.5_amd64.deb' libattr1_1%3a2.5_amd64.deb 22 SHA256:{"a" * 64}
+"""
+    wanted = bundle_packages.listed(said)
+    assert wanted == {"libattr1_1%3a2.5_amd64.deb": "a" * 64}
+    record = f"Package: libattr1\nFilename: pool/a/attr/libattr1_2.5_amd64.deb\nSize: 22\nSHA256: {'a' * 64}"
+    other = f"Package: libattr1\nFilename: pool/a/attr/libattr1_2.5+b1_amd64.deb\nSize: 23\nSHA256: {'b' * 64}"
+    assert bundle_packages.index(f"{record}\n\n{other}\n\n", wanted) == (
+        f"Package: libattr1\nSize: 22\nSHA256: {'a' * 64}\nFilename: ./libattr1_1%3a2.5_amd64.deb\n"
+    )
+
+
 # --- Making one, of a registry alone ----------------------------------------------------------------------------------
+
+
+LIMITS: dict[str, Any] = {"timeout_connect": 2, "retries": 0, "progress_file": None}
 
 
 class Made:
@@ -402,8 +421,8 @@ class Made:
         def plain(host: str, repository: str, timeout: float, retries: int, insecure: bool = True) -> RegistryFiles:
             return real(host, repository, timeout, retries, True)
 
-        monkeypatch.setattr(making, "RegistryFiles", plain)
-        monkeypatch.setattr(making.Bundle, "_wheels", lambda _self: None)
+        monkeypatch.setattr(bundle_sources, "RegistryFiles", plain)
+        monkeypatch.setattr(bundle_wheels, "fetch", lambda *_arguments: set())
 
     def make(self, check: bool = False, **more: Any) -> dict[str, Any]:
         params = {
@@ -412,9 +431,7 @@ class Made:
             "models": [{"name": "tiny:1", "sources": [{"name": f"{self.registry.host}/library/tiny:1"}]}],
             "systems": [],
             "project": str(self.project),
-            "timeout_connect": 2,
-            "retries": 0,
-            "progress_file": None,
+            **LIMITS,
             **more,
         }
         return making.Bundle(SimpleNamespace(params=params, check_mode=check)).make()
@@ -454,6 +471,15 @@ def test_what_is_wrong_comes_anew_and_what_nobody_needs_goes(made: Made) -> None
     assert (made.folder / "holidays.jpg").exists()
 
 
+def test_an_inventory_of_ones_own_does_not_go_along(made: Made) -> None:
+    for name in ("inventory/local.yml", "inventory/room.yml", "inventory/examples/room.yml", ".venv/bin/pip"):
+        (made.project / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.project / name).write_text("")
+    made.make()
+    with tarfile.open(made.folder / "llmdesk.tar.gz") as archive:
+        assert archive.getnames() == ["inventory/examples/room.yml", "inventory/local.yml", "llmdesk"]
+
+
 def test_a_run_that_was_cut_off_leaves_no_bundle_and_the_next_one_ends_it(made: Made) -> None:
     made.make()
     (made.folder / "models" / "blobs" / f"sha256-{sha(BLOB)}").unlink()
@@ -469,15 +495,15 @@ def test_a_run_that_was_cut_off_leaves_no_bundle_and_the_next_one_ends_it(made: 
 
 
 def test_no_source_and_no_room_are_a_sentence_each(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(making.NotMade, match=r"No source has the image: .*webui, or not all of it.*--image REF"):
+    with pytest.raises(NoSource, match=r"No source has the image: .*webui, or not all of it.*--image REF"):
         made.make(images=[[{"registry": f"{made.registry.host}/webui:2"}, {"build": True}]])
-    with pytest.raises(making.NotMade, match=r"No source has the model tiny:2: .*library/tiny"):
+    with pytest.raises(NoSource, match=r"No source has the model tiny:2: .*library/tiny"):
         sources = [{"name": f"{made.registry.host}/library/tiny:2"}, {"demo": True}]
         made.make(models=[{"name": "tiny:2", "sources": sources}])
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
     with pytest.raises(making.NotMade, match=r"is too small: 0\.0 GB are still to come and 0\.0 GB are free there"):
         made.make()
-    maker = making.Bundle(SimpleNamespace(params={"path": "/usb", "progress_file": None}, check_mode=False))
+    maker = making.Bundle(SimpleNamespace(params={"path": "/usb", **LIMITS}, check_mode=False))
     assert "its file system is FAT32" in maker.unwritable(OSError(errno.EFBIG, "File too large"))
     assert maker.unwritable(OSError(errno.ENOSPC, "No space")).startswith("/usb is too small: 0.0 GB are free there")
     assert maker.unwritable(OSError(errno.EROFS, "Read-only file system", "/usb/x")).startswith("/usb/x cannot be writ")

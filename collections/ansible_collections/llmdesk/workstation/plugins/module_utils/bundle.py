@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,11 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 class NoBundle(Exception):
     """The folder has no whole bundle in it; the text is a sentence that says what to do."""
+
+
+def machine() -> str:
+    """Return this machine's architecture as dpkg says it."""
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def system_name(codename: str, architecture: str) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import program
 from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle import SYSTEMS
+from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files import hashed
 
 # What a desk lacks that has nothing: Docker, what Ansible's modules need, and what the launcher does.
 PACKAGES = {
@@ -67,21 +69,50 @@ def fetch(folder: str, system: str, tell: Callable[[str], None]) -> None:
         f"Dir::State::lists={state}/lists",
         f"Dir::State::status={state}/status",
     ]
-    apt = ["apt-get", *(word for option in options for word in ("-o", option))]
+    set_to = [word for option in options for word in ("-o", option)]
+    apt = ["apt-get", *set_to]
     _run([*apt, "update"], system, lambda: tell("reading the lists of packages"))
     bring = [*apt, "install", "--yes", "--no-install-recommends"]
     # With an empty folder for what came: all of them are named, and not only those that are still to come.
-    empty = ["-o", f"Dir::Cache::archives={state}/archives"]
-    listed = _run([*bring, *empty, "--print-uris", *PACKAGES[name]], system, lambda: None)
-    wanted = {line.split()[1] for line in listed.splitlines() if line.startswith("'")}
-    _run([*bring, "--download-only", *PACKAGES[name]], system, lambda: tell(_far(folder, len(wanted))))
+    empty = ["-o", f"Dir::Cache::archives={state}/archives", "-o", "Acquire::ForceHash=SHA256"]
+    wanted = listed(_run([*bring, *empty, "--print-uris", *PACKAGES[name]], system, lambda: None))
+    # What is there, apt knows by its size alone.
     for path in glob.glob(os.path.join(folder, "*.deb")):
-        if os.path.basename(path) not in wanted:
-            os.unlink(path)  # an older version
+        if wanted.get(os.path.basename(path)) != hashed(path, lambda _done, word: tell(word)):
+            os.unlink(path)  # damaged, or an older version
+    _run([*bring, "--download-only", *PACKAGES[name]], system, lambda: tell(_far(folder, len(wanted))))
     shutil.rmtree(os.path.join(folder, "partial"), ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, "lock"))
-    _index(folder, tell)
+    named = ["=".join(unquote(file).split("_")[:2]) for file in sorted(wanted)]
+    described = _run(["apt-cache", *set_to, "show", *named], system, lambda: tell("describing the packages"))
+    with open(os.path.join(folder, "Packages"), "w", encoding="utf-8") as written:
+        written.write(index(described, wanted))
+
+
+def listed(said: str) -> dict[str, str]:
+    """Return the files that apt would bring, and the sha256 of each.
+
+    :param said: what ``--print-uris`` prints: address, file, size and sum, a line each.
+    """
+    lines = [line.split() for line in said.splitlines() if line.startswith("'")]
+    return {file: digest.partition(":")[2] for _address, file, _size, digest in lines}
+
+
+def index(described: str, wanted: dict[str, str]) -> str:
+    """Return the index of a folder: what the repositories say of its packages, with the files that are there.
+
+    :param described: what ``apt-cache show`` prints.
+    :param wanted: as :func:`listed` returns it.
+    """
+    files = {digest: file for file, digest in wanted.items()}
+    found = []
+    for record in described.strip().split("\n\n"):
+        digest = re.search(r"^SHA256: (\w+)$", record, re.M)
+        if digest and digest[1] in files:
+            lines = [line for line in record.splitlines() if not line.startswith("Filename: ")]
+            found.append("\n".join([*lines, f"Filename: ./{files[digest[1]]}"]))
+    return "\n\n".join(found) + "\n"
 
 
 def targets() -> list[str]:
@@ -123,26 +154,6 @@ def sources(name: str, lines: list[str]) -> str:
 
 def _far(folder: str, total: int) -> str:
     return f"{len(glob.glob(os.path.join(folder, '*.deb')))} of {total} packages"
-
-
-def _index(folder: str, tell: Callable[[str], None]) -> None:
-    """Write what apt reads: the description of every package, with its size and sha256."""
-    described = []
-    for path in sorted(glob.glob(os.path.join(folder, "*.deb"))):
-        tell("describing the packages")
-        try:
-            fields = program.run(["dpkg-deb", "--field", path], lambda: None)
-        except program.ProgramFailed as failed:
-            os.unlink(path)
-            raise NotFetched(f"{path} was damaged and is removed; the same command brings it anew.") from failed
-        with open(path, "rb") as file:
-            content = file.read()
-        described.append(
-            f"{fields.strip()}\nFilename: ./{os.path.basename(path)}\nSize: {len(content)}\n"
-            f"SHA256: {hashlib.sha256(content).hexdigest()}\n"
-        )
-    with open(os.path.join(folder, "Packages"), "w", encoding="utf-8") as file:
-        file.write("\n".join(described))
 
 
 def _run(command: list[str], system: str, tell: Callable[[], None]) -> str:

@@ -11,13 +11,13 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from ansible_collections.llmdesk.workstation.plugins.module_utils import program
 
 DEMO: dict[str, Any] = {
     "name": "smollm2:135m",
@@ -90,22 +90,10 @@ def _download(folder: str, tell: Tell) -> None:
 
 def _run(command: list[str], environment: dict[str, str], tell: Callable[[], None]) -> None:
     """Run a program, and tell meanwhile what it does."""
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-        )
-        try:
-            while process.poll() is None:
-                tell()
-                time.sleep(0.2)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-        if process.returncode != 0:
-            output.seek(0)
-            last = [text for text in output.read().splitlines() if text.strip()][-1:]
-            raise NotFetched(f"{' '.join(command[:4])} failed: {' '.join(last)}")
+    try:
+        program.run(command, tell, environment)
+    except program.ProgramFailed as failed:
+        raise NotFetched(f"{' '.join(command[:4])} failed: {program.first_error(str(failed))}") from failed
 
 
 def size_of(folder: str) -> int:

@@ -39,7 +39,7 @@ def run(command: list[str], tell: Callable[[], None], environment: dict[str, str
     return said
 
 
-def first_error(said: str, marks: tuple[str, ...]) -> str:
+def first_error(said: str, marks: tuple[str, ...] = ()) -> str:
     """Return the first line of what a program said that begins like an error, else the last line."""
     lines = [line for line in said.splitlines() if line.strip()]
     return next((line for line in lines if line.startswith(marks)), lines[-1] if lines else "it said nothing")
