@@ -26,6 +26,7 @@ GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as_it_should_be": ({}, {}),
     "somebody_elses_page": ({"account.state": "unmanaged"}, {}),
     "a_fallback_that_is_wanted": ({}, {"ollama_models": ["llama3.2:3b"]}),
+    "a_bundle_that_is_unplugged": ({}, {"desk_bundle": "/media/gone"}),
 }
 """Desks that leave: what is changed in the facts, by path, and in the variables."""
 BAD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
