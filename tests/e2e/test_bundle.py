@@ -74,7 +74,7 @@ class Made:
 def made(maker: Person, lab_registry: str, usb: Path) -> Made:
     command = f"./llmdesk bundle '{PLACE}' --image {lab_registry} -e '{WANTED}'"
     models.forget()
-    models.limit("8m")
+    models.limit("4m")
 
     def left() -> int:
         return sum(path.stat().st_size for path in usb.glob("models/blobs/*.part"))

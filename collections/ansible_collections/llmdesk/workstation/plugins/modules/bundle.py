@@ -119,6 +119,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.progress impor
 from ansible_collections.llmdesk.workstation.plugins.module_utils.registry import RegistryError
 from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files import PART, NotWritten, hashed
 
+LEASE = 10.0
+"""Seconds that the controller may be silent, which is this machine: who breaks a run off pulls the disk out next."""
 FULL = 16 * 1024 * 1024
 """Bytes free on a disk that is taken for full when a program fails on it."""
 
@@ -134,7 +136,7 @@ class Bundle:
         self._wanted: dict[str, Any] = module.params
         self._check_mode: bool = module.check_mode
         self._folder: str = module.params["path"]
-        self._progress = Progress(module.params["progress_file"])
+        self._progress = Progress(module.params["progress_file"], LEASE)
         self._sources = Sources(module.params["timeout_connect"], module.params["retries"], self._tell)
         self._sums: dict[str, str] = {}  # of all that belongs into it, by path; empty where nobody has hashed it yet
 
