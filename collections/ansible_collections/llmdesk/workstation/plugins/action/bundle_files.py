@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils.progress import Teller
 
-PARCEL = 128 * 1024 * 1024
+PARCEL = 64 * 1024 * 1024
 """Bytes that go at once: each parcel costs a file transfer and a module, and is lost when the line is cut off."""
 BLOCK = 1024 * 1024
 
@@ -47,7 +48,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         folder = self._make_tmp_path()
         remote = self._connection._shell.join_path(folder, "parcel")
         try:
-            with tempfile.NamedTemporaryFile() as parcel:
+            # Every desk that is worked on has one, and /tmp may be memory.
+            with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as parcel:
                 for name, offset, length in pieces:
                     with open(os.path.join(arguments["source"], name), "rb") as file:
                         file.seek(offset)
