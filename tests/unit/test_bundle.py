@@ -10,6 +10,7 @@ import json
 import re
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -478,6 +479,7 @@ def test_an_inventory_of_ones_own_does_not_go_along(made: Made) -> None:
     made.make()
     with tarfile.open(made.folder / "llmdesk.tar.gz") as archive:
         assert archive.getnames() == ["inventory/examples/room.yml", "inventory/local.yml", "llmdesk"]
+        assert {time.gmtime(entry.mtime).tm_year for entry in archive} == {1980}, "no wheel takes earlier ones"
 
 
 def test_a_run_that_was_cut_off_leaves_no_bundle_and_the_next_one_ends_it(made: Made) -> None:

@@ -119,6 +119,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.progress impor
 from ansible_collections.llmdesk.workstation.plugins.module_utils.registry import RegistryError
 from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files import PART, NotWritten, hashed
 
+LONG_AGO = 315_619_200
+"""The second day of 1980: a wheel, which pip makes of what was unpacked, has no earlier times."""
 LEASE = 10.0
 """Seconds that the controller may be silent, which is this machine: who breaks a run off pulls the disk out next."""
 FULL = 16 * 1024 * 1024
@@ -271,7 +273,7 @@ class Bundle:
         except (program.ProgramFailed, FileNotFoundError):
             names = _walk(root)
         packed = io.BytesIO()
-        # Without times: the same project is the same archive.
+        # Without their times: the same project is the same archive.
         zipped = gzip.GzipFile("", "wb", mtime=0, fileobj=packed)
         with zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
             for name in names:
@@ -385,7 +387,8 @@ def _walk(root: str) -> list[str]:
 
 
 def _anybody(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = entry.mtime = 0
+    entry.uid = entry.gid = 0
+    entry.mtime = LONG_AGO
     entry.uname = entry.gname = ""
     return entry
 
