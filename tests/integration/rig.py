@@ -152,7 +152,13 @@ class Ollama:
 
 @contextmanager
 def serve(
-    name: str, image: str, registry: str, folder: Path, program: Path | None = None, store: Path | None = None
+    name: str,
+    image: str,
+    registry: str,
+    folder: Path,
+    program: Path | None = None,
+    store: Path | None = None,
+    trusts: str = "",
 ) -> Iterator[Ollama]:
     """Run a server.
 
@@ -161,10 +167,11 @@ def serve(
     :param folder: for files that it is given.
     :param program: another ``ollama`` than the image's.
     :param store: folder of this machine for its models; they are in its volume otherwise.
+    :param trusts: certificates of more authorities, in PEM.
     """
     remove(name)
     trusted = folder / "ca.crt"
-    trusted.write_bytes(authority.trusted())
+    trusted.write_bytes(authority.trusted() + trusts.encode())
     volumes = {str(trusted): {"bind": "/lab-ca.crt"}, name: {"bind": "/root/.ollama"}}
     if program:
         volumes[str(program)] = {"bind": "/usr/local/bin/ollama"}

@@ -18,6 +18,7 @@ COLLECTION = ROOT / "collections" / "ansible_collections" / "llmdesk" / "worksta
 SCRIPTS = [
     ROOT / "llmdesk",
     ROOT / ".ci" / "run",
+    COLLECTION / "roles" / "model_mirror" / "files" / "make-certificate",
     *sorted((COLLECTION / "roles" / "open_webui" / "files").glob("image*/*.sh")),
 ]
 

@@ -85,6 +85,7 @@ TAGS = (
     "open_webui_settings",
     "open_webui_people",
     "verify",
+    "model_mirror",
     "wsl",
 )
 """The parts of the site playbook that may be run alone, in its order."""

@@ -11,7 +11,7 @@ author:
 description:
   - Parts the address of a proxy from user and password, so that only these are secret, and reads certificates from
     files of the controller. What is wrong is told, never raised.
-positional: certificates
+positional: certificates, mirror
 options:
   _input:
     description: C(desk_proxy), with C(http), C(https) and C(no_proxy).
@@ -22,6 +22,10 @@ options:
     type: list
     elements: str
     default: []
+  mirror:
+    description: The LAN's mirror, C(desk_mirror), which is reached without the proxy and trusted by its certificate.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -39,6 +43,7 @@ _value:
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import network as networks
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import authority
 
 
 class FilterModule:
@@ -52,7 +57,7 @@ class FilterModule:
         }
 
 
-def network(proxy: Any, certificates: list[str] | None = None) -> dict[str, Any]:
+def network(proxy: Any, certificates: list[str] | None = None, mirror: str = "") -> dict[str, Any]:
     """Return proxy, credentials and certificates, and what is wrong with them."""
     plain, credentials, errors = networks.settings(proxy)
     found: dict[str, str] = {}
@@ -64,6 +69,13 @@ def network(proxy: Any, certificates: list[str] | None = None) -> dict[str, Any]
             found.update(read(str(entry)))
         except ValueError as error:
             errors.append(f"desk_ca_certificates: {error}. Nothing was changed; {networks.PAGE} has examples.")
+    kept = authority(mirror)
+    if kept:
+        from ansible_collections.llmdesk.workstation.plugins.plugin_utils.certificates import read
+
+        found.update(read(kept))
+    if mirror and plain and mirror not in plain["no_proxy"]:
+        plain["no_proxy"] = [*plain["no_proxy"], mirror]
     return {
         "proxy": plain,
         "credentials": credentials,

@@ -16,6 +16,7 @@ PREFIXES = (
     "desk_",
     "desks_",
     "docker_desktop_",
+    "model_mirror_",
     "nvidia_runtime_",
     "ollama_models_",
     "open_webui_",
@@ -23,7 +24,7 @@ PREFIXES = (
 """How names begin that can be nobody else's. docker_, verify_ and wsl_ are too common for that."""
 
 # What roles of the collection register for others to read.
-_OWN = ("desk_state", "windows_state")
+_OWN = ("desk_state", "mirror_state", "windows_state")
 
 
 def unknown(names: Iterable[str], known: Iterable[str] = KNOWN) -> list[tuple[str, str | None]]:
