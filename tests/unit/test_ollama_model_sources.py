@@ -210,3 +210,32 @@ def test_pip_comes_after_the_package_lists_were_read(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     need_pip(lambda *_told: None)
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["update", "install"]
+
+
+def test_a_mirror_that_has_something_else_is_passed_over(
+    ensure: Callable[..., dict[str, Any]], ollama: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_mirror = "mirror:5443/library/tiny:1"
+    sources = [{"name": on_mirror, "of": "tiny:1"}, {"name": "tiny:1"}]
+    ollama.pullable |= {on_mirror, "tiny:1"}
+    assert (ensure("tiny:1", sources)["source"], ollama.pulled) == (on_mirror, [on_mirror])
+    assert list(ollama.there) == ["tiny:1"]
+
+    def lies(name: str, _timeout: float, _insecure: bool) -> model_manifest.Manifest:
+        return model_manifest.Manifest("other" if name == on_mirror else "pulled", "", ())
+
+    monkeypatch.setattr(registry, "manifest", lies)
+    ollama.there.clear()
+    result = ensure("tiny:1", sources)
+    assert (result["source"], result["fell_back"]) == ("tiny:1", False)
+    said = f"the mirror has the digest other under that name, and {LIBRARY} pulled; nothing was pulled"
+    assert result["tried"] == [{"source": on_mirror, "error": said, "reason": "digest_mismatch"}]
+
+
+def test_a_mirror_is_believed_where_its_registry_cannot_be_asked(
+    ensure: Callable[..., dict[str, Any]], ollama: Server
+) -> None:
+    on_mirror = "mirror:5443/library/tiny:1"
+    ollama.pullable.add(on_mirror)
+    source = {"name": on_mirror, "of": "dead.example/library/tiny:1"}
+    assert ensure("tiny:1", [source])["source"] == on_mirror

@@ -135,6 +135,7 @@ class Bringer:
         missing = self.missing(manifest) if manifest else 0
         if manifest:
             check_pin(source, manifest)
+            self._check_mirror(source, manifest)
             self._check_room(missing)
         try:
             self._pull_until_whole(source, name, manifest)
@@ -147,6 +148,25 @@ class Bringer:
         if name != target:
             self.copy(name, target)
         return missing
+
+    def _check_mirror(self, source: dict[str, Any], manifest: Manifest) -> None:
+        """Refuse what a mirror has in the place of a model, where the registry that it stands in for can be asked.
+
+        :raises SourceFailed: with the two digests.
+        """
+        if not source.get("of"):
+            return
+        name = canonical(source["of"])
+        try:
+            meant = self._asked[name] = registry.manifest(name, self._limits.connect, False)
+        except registry.RegistryError:
+            return
+        if meant.digest != manifest.digest:
+            raise SourceFailed(
+                f"the mirror has the digest {manifest.digest} under that name, and {model_name.registry(name)} "
+                f"{meant.digest}; nothing was pulled",
+                "digest_mismatch",
+            )
 
     def missing(self, manifest: Manifest) -> int:
         """Return the bytes of a model that have to come, all of them where the store cannot be seen."""

@@ -48,6 +48,10 @@ options:
           - The sha256 of the manifest that this source must have, in hex. It makes a mirror usable that nobody trusts.
           - A model that is there with another digest than those of the sources is pulled anew.
         type: str
+      of:
+        description: The name that a mirror stands in for. Where its registry can be asked, a mirror that has another
+          manifest is passed over.
+        type: str
       insecure:
         description: Whether this registry speaks plain http.
         type: bool
@@ -629,6 +633,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str"},
                     "digest": {"type": "str"},
+                    "of": {"type": "str"},
                     "insecure": {"type": "bool"},
                     "from_file": {"type": "path"},
                     "sha256": {"type": "str"},
@@ -638,7 +643,7 @@ def main() -> None:
                 "mutually_exclusive": [("name", "from_file", "store", "demo")],
                 "required_one_of": [("name", "from_file", "store", "demo")],
                 "required_together": [("from_file", "sha256")],
-                "required_by": {"digest": "name", "insecure": "name"},
+                "required_by": {"digest": "name", "of": "name", "insecure": "name"},
             },
             "create": {
                 "type": "dict",
