@@ -555,6 +555,54 @@ def test_without_a_recipe_nothing_is_built(engine: UnixSocket) -> None:
         image([{"build": True}]).ensure()
 
 
+SHARED = "mirror:5445"
+
+
+@pytest.fixture
+def one_build(engine: UnixSocket, reachable: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A recipe whose image is made by a word, and by which Docker knows it then; returns its tag."""
+    tag = "llmdesk/open-webui:1-of-this-recipe"
+    made = SimpleNamespace(tag=tag, image=lambda: tag)
+    monkeypatch.setattr("ansible_collections.llmdesk.workstation.plugins.modules.open_webui_image.Build", lambda *_: made)
+    name, version = split_tag(tag)
+    engine.answers.update(
+        {
+            f"GET /images/{tag}/json": Reply(body=(FIXTURES / "docker" / "image.json").read_text()),
+            f"POST /images/{tag}/tag?repo={SHARED}/{name}&tag={version}": Reply(201),
+            f"POST /images/{SHARED}/{tag}/tag?repo={name}&tag={version}": Reply(201),
+            f"DELETE /images/{SHARED}/{tag}": as_json([]),
+        }
+    )
+    return tag
+
+
+def shared(may_build: bool) -> Image:
+    more = {"recipe": str(RECIPE), "build_engine": "cpu", "may_build": may_build, "push_password": "sesame"}
+    return image([{"build": True, "shared": SHARED}], **more)
+
+
+def test_what_another_desk_has_built_is_taken(engine: UnixSocket, one_build: str) -> None:
+    name, version = split_tag(one_build)
+    engine.answers[f"POST /images/create?fromImage={SHARED}/{name}&tag={version}"] = PULLED
+    assert shared(may_build=False).ensure()["image"]["reference"] == one_build
+
+
+def test_who_builds_hands_it_on_and_who_may_not_waits(engine: UnixSocket, one_build: str) -> None:
+    name, version = split_tag(one_build)
+    none = Reply(lines=('{"error":"manifest unknown"}\r\n',))
+    engine.answers[f"POST /images/create?fromImage={SHARED}/{name}&tag={version}"] = none
+    with pytest.raises(SourceFailed, match=r"no desk has built it yet \(manifest unknown\)"):
+        shared(may_build=False).ensure()
+    push = f"POST /images/{SHARED}/{name}/push?tag={version}"
+    engine.answers[push] = Reply(lines=('{"status":"Pushed"}\r\n',))
+    assert shared(may_build=True).ensure()["tried"] == []
+    engine.answers[push] = Reply(lines=('{"error":"no basic auth credentials"}\r\n',))
+    tried = shared(may_build=True).ensure()["tried"]
+    assert tried == [
+        {"source": SHARED, "error": "the built image could not be handed on: no basic auth credentials"}
+    ], "and the desk goes on"
+
+
 def test_check_mode_asks_nobody(engine: UnixSocket) -> None:
     result = image([{"registry": UPSTREAM}], check_mode=True).ensure()
     assert (result["changed"], result["image"]["source"]) == (True, UPSTREAM)

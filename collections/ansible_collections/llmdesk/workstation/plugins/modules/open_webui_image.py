@@ -30,6 +30,10 @@ options:
       digest:
         description: The digest that the reference has to have, as C(sha256:) and 64 hex digits.
         type: str
+      of:
+        description: The reference that a mirror stands in for. Where its registry can be asked, a mirror that has another
+          digest is passed over.
+        type: str
       archive:
         description:
           - A file on the desk, made by C(docker save), or a folder in the layout that OCI has for images.
@@ -41,11 +45,22 @@ options:
       build:
         description: Make it on the desk.
         type: bool
+      shared:
+        description: Host and port of the mirror's registry, which is asked first whether another desk has built the same,
+          and is given what this one builds.
+        type: str
       engine:
         description: What the engine inside computes on, where the tag does not say it; a tag with C(rocm) in it is
           taken for C(rocm), any other for C(cuda), and an image of llmdesk's own recipe says it in a label.
         type: str
         choices: [cuda, rocm, vulkan, cpu]
+  may_build:
+    description: Whether it may be built here; false takes only what another desk has built.
+    type: bool
+    default: true
+  push_password:
+    description: The password for the registry of O(sources[].shared).
+    type: str
   build_engine:
     description: What the engine of an image that is built computes on, the CPU alone, or by Vulkan also a GPU.
     type: str
@@ -113,8 +128,10 @@ tried:
   elements: dict
 """
 
+import base64
 import hashlib
 import http.client
+import json
 import os
 import platform
 import re
@@ -212,12 +229,32 @@ class Image:
             try:
                 if source.get("digest"):
                     return self._pull_pinned(reach, source["registry"], source["digest"])
+                self._check_mirror(reach, source)
                 return self._pull(source["registry"])
             except (SourceFailed, DockerFailure) as error:
                 raise SourceFailed(network.blame(self._proxy, self._credentials, str(error))) from error
         if source.get("archive"):
             return self._load(source["archive"], source.get("reference") or "")
-        return self._build()
+        return self._build(source.get("shared") or "")
+
+    def _check_mirror(self, reach: urllib.request.OpenerDirector | None, source: dict[str, Any]) -> None:
+        """Refuse what a mirror has in the place of an image, where the registry that it stands in for can be asked.
+
+        :raises SourceFailed: with the two digests.
+        """
+        if not source.get("of") or reach is None:
+            return
+        try:
+            outside = self._reach(registry_host(source["of"]))
+        except SourceFailed:
+            return
+        meant = self._served(outside, source["of"]) if outside else ""
+        served = self._served(reach, source["registry"])
+        if meant and served and meant != served:
+            raise SourceFailed(
+                f"the mirror has the digest {served} under that name, and {registry_host(source['of'])} {meant}; nothing "
+                "was pulled"
+            )
 
     def _pull_pinned(self, reach: urllib.request.OpenerDirector | None, reference: str, digest: str) -> str:
         """Pull by the digest, which Docker holds every byte to, and give the image its name."""
@@ -345,7 +382,7 @@ class Image:
             raise SourceFailed(f"{path} is no image made by 'docker save': {errors or text.strip() or 'no answer'}")
         return found.group(1)
 
-    def _build(self) -> str:
+    def _build(self, shared: str) -> str:
         if not self._wanted["recipe"]:
             raise SourceFailed("the build needs the recipe's folder, which the action plugin brings")
         with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -354,9 +391,41 @@ class Image:
         def tell(completed: int | None, total: int | None, detail: str) -> None:
             self._progress.report("image", completed, total, "steps", detail)
 
-        return Build(
-            self._wanted["recipe"], self._wanted["cache_dir"], chosen, tell, self._wanted["build_engine"]
-        ).image()
+        build = Build(self._wanted["recipe"], self._wanted["cache_dir"], chosen, tell, self._wanted["build_engine"])
+        if shared:
+            try:
+                return self._pull_built(shared, build.tag)
+            except (SourceFailed, DockerFailure) as error:
+                if not self._wanted["may_build"]:
+                    raise SourceFailed(f"no desk has built it yet ({error})") from error
+        tag = build.image()
+        if shared and self._wanted["push_password"]:
+            try:
+                self._push(shared, tag)
+            except DockerFailure as error:
+                self.tried.append({"source": shared, "error": f"the built image could not be handed on: {error}"})
+        return tag
+
+    def _pull_built(self, shared: str, tag: str) -> str:
+        """Take what another desk has built of the same recipe, for the same CPU."""
+        self._reach(shared)
+        self._pull(f"{shared}/{tag}")
+        name, version = split_tag(tag)
+        self._docker.post(f"/images/{shared}/{tag}/tag?repo={name}&tag={version}")
+        self._docker.delete(f"/images/{shared}/{tag}")
+        return tag
+
+    def _push(self, shared: str, tag: str) -> None:
+        """Hand on what was built."""
+        name, version = split_tag(tag)
+        known = {"username": "llmdesk", "password": self._wanted["push_password"], "serveraddress": shared}
+        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
+        self._docker.post(f"/images/{tag}/tag?repo={shared}/{name}&tag={version}")
+        for line in self._docker.stream("POST", f"/images/{shared}/{name}/push?tag={version}", None, headers, STALL):
+            if "error" in line:
+                raise DockerFailure(line["error"])
+            self._progress.report("image", detail="handing it to the mirror")
+        self._docker.delete(f"/images/{shared}/{tag}")
 
 
 def main() -> None:
@@ -369,15 +438,19 @@ def main() -> None:
                 "options": {
                     "registry": {"type": "str"},
                     "digest": {"type": "str"},
+                    "of": {"type": "str"},
                     "archive": {"type": "path"},
                     "reference": {"type": "str"},
                     "build": {"type": "bool"},
+                    "shared": {"type": "str"},
                     "engine": {"type": "str", "choices": ["cuda", "rocm", "vulkan", "cpu"]},
                 },
                 "mutually_exclusive": [("registry", "archive", "build")],
                 "required_one_of": [("registry", "archive", "build")],
-                "required_by": {"digest": "registry", "reference": "archive"},
+                "required_by": {"digest": "registry", "of": "registry", "reference": "archive", "shared": "build"},
             },
+            "may_build": {"type": "bool", "default": True},
+            "push_password": {"type": "str", "no_log": True},
             "build_engine": {"type": "str", "choices": ["cpu", "vulkan"], "default": "cpu"},
             "cache_dir": {"type": "path", "default": "/var/cache/llmdesk"},
             "timeout_connect": {"type": "float", "default": 5},
