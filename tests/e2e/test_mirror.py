@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A room with a mirror, by the site playbook: one copy of a model from outside, one build of the image, and a second run.
+"""A room with a mirror, by the site playbook: one copy of a model from outside, one build, and a second run.
 
 One of the two desks is the mirror as well. The other has nothing in common with it but the network.
 """
@@ -55,7 +55,7 @@ class Room:
         inventory = {
             "all": {"vars": variables},
             "mirrors": {"hosts": {NAMES[0]: {}}},
-            "desks": {"hosts": dict.fromkeys(NAMES, {})},
+            "desks": {"hosts": {name: {} for name in NAMES}},
         }
         (self.folder / "inventory.json").write_text(json.dumps(inventory))
         command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", f"{self.folder}/inventory.json"]

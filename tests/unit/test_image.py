@@ -563,7 +563,9 @@ def one_build(engine: UnixSocket, reachable: None, monkeypatch: pytest.MonkeyPat
     """A recipe whose image is made by a word, and by which Docker knows it then; returns its tag."""
     tag = "llmdesk/open-webui:1-of-this-recipe"
     made = SimpleNamespace(tag=tag, image=lambda: tag)
-    monkeypatch.setattr("ansible_collections.llmdesk.workstation.plugins.modules.open_webui_image.Build", lambda *_: made)
+    monkeypatch.setattr(
+        "ansible_collections.llmdesk.workstation.plugins.modules.open_webui_image.Build", lambda *_: made
+    )
     name, version = split_tag(tag)
     engine.answers.update(
         {

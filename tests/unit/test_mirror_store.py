@@ -40,7 +40,7 @@ def cache(state: Path, content: bytes = CONTENT, digest: str = DIGEST, leave_out
 
 
 def stored(state: Path) -> list[str]:
-    return sorted(os.listdir(state / "store" / "blobs"))
+    return sorted(path.name for path in (state / "store" / "blobs").iterdir())
 
 
 def test_a_whole_blob_with_the_right_bytes_moves_to_the_store(state: Path) -> None:

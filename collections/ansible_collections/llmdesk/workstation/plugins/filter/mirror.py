@@ -45,7 +45,12 @@ from typing import Any
 import yaml
 from ansible_collections.llmdesk.workstation.plugins.module_utils import mirror as mirrors
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import with_mirrors
-from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import authority, authority_file, password, password_file
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import (
+    authority,
+    authority_file,
+    password,
+    password_file,
+)
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 

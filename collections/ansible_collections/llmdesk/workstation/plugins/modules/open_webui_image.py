@@ -31,8 +31,8 @@ options:
         description: The digest that the reference has to have, as C(sha256:) and 64 hex digits.
         type: str
       of:
-        description: The reference that a mirror stands in for. Where its registry can be asked, a mirror that has another
-          digest is passed over.
+        description: The reference that a mirror stands in for. Where its registry can be asked, a mirror that has
+          another digest is passed over.
         type: str
       archive:
         description:
@@ -46,8 +46,8 @@ options:
         description: Make it on the desk.
         type: bool
       shared:
-        description: Host and port of the mirror's registry, which is asked first whether another desk has built the same,
-          and is given what this one builds.
+        description: Host and port of the mirror's registry, which is asked first whether another desk has built the
+          same, and is given what this one builds.
         type: str
       engine:
         description: What the engine inside computes on, where the tag does not say it; a tag with C(rocm) in it is
@@ -252,8 +252,8 @@ class Image:
         served = self._served(reach, source["registry"])
         if meant and served and meant != served:
             raise SourceFailed(
-                f"the mirror has the digest {served} under that name, and {registry_host(source['of'])} {meant}; nothing "
-                "was pulled"
+                f"the mirror has the digest {served} under that name, and {registry_host(source['of'])} {meant}; "
+                "nothing was pulled"
             )
 
     def _pull_pinned(self, reach: urllib.request.OpenerDirector | None, reference: str, digest: str) -> str:
