@@ -579,7 +579,12 @@ def one_build(engine: UnixSocket, reachable: None, monkeypatch: pytest.MonkeyPat
 
 
 def shared(may_build: bool) -> Image:
-    more = {"recipe": str(RECIPE), "build_engine": "cpu", "may_build": may_build, "push_password": "sesame"}
+    more: dict[str, Any] = {
+        "recipe": str(RECIPE),
+        "build_engine": "cpu",
+        "may_build": may_build,
+        "push_password": "sesame",
+    }
     return image([{"build": True, "shared": SHARED}], **more)
 
 

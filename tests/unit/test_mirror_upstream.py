@@ -44,13 +44,14 @@ class Upstream(BaseHTTPRequestHandler):
         else:
             self.answer(200, b"{}" if "manifests" in self.path else BLOB)
 
-    def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+    def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> bool:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
+        return True
 
     def log_message(self, *_arguments: Any) -> None:
         pass
@@ -142,9 +143,9 @@ def test_a_token_is_fetched_once_and_shown_to_nobody_else(ask: Any, registries: 
     first, second = registries
     challenge = f'Bearer realm="https://{first.host}/token",service="s",scope="repository:library/tiny:pull"'
     first.says(
-        lambda asked: asked.answer(401, WWW_Authenticate=challenge) is None,
-        lambda asked: asked.answer(200, b'{"token": "t", "expires_in": 300}') is None,
-        lambda asked: asked.answer(307, Location=f"https://{second.host}{PATH}?signed=1") is None,
+        lambda asked: asked.answer(401, WWW_Authenticate=challenge),
+        lambda asked: asked.answer(200, b'{"token": "t", "expires_in": 300}'),
+        lambda asked: asked.answer(307, Location=f"https://{second.host}{PATH}?signed=1"),
     )
     assert ask()[2] == BLOB
     assert [path.partition("?")[0] for path, _headers in first.asked] == [PATH, "/token", PATH]
@@ -156,19 +157,19 @@ def test_a_token_is_fetched_once_and_shown_to_nobody_else(ask: Any, registries: 
 
 
 def test_a_redirect_without_tls_is_not_followed(ask: Any, registries: list[Registry]) -> None:
-    registries[0].says(lambda asked: asked.answer(307, Location=f"http://{registries[1].host}{PATH}") is None)
+    registries[0].says(lambda asked: asked.answer(307, Location=f"http://{registries[1].host}{PATH}"))
     assert ask()[0] == 502
     assert registries[1].asked == []
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_registry_is_asked_again_for_a_blob(ask: Any, registries: list[Registry], status: int) -> None:
-    registries[0].says(lambda asked: asked.answer(status, Retry_After="0.1") is None)
+    registries[0].says(lambda asked: asked.answer(status, Retry_After="0.1"))
     assert ask()[2] == BLOB
 
 
 def test_a_manifest_is_not_waited_for(ask: Any, registries: list[Registry]) -> None:
-    registries[0].says(lambda asked: asked.answer(503) is None)
+    registries[0].says(lambda asked: asked.answer(503))
     assert ask(MANIFESTS)[0] == 503
     assert len(registries[0].asked) == 1
 
