@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils import mirror_upstream
@@ -65,7 +65,7 @@ class Registry:
         (folder / "tls.pem").write_bytes(certificate + key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "tls.pem")
-        self._server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+        self._server = cast(Any, ThreadingHTTPServer(("127.0.0.1", 0), Upstream))
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._server.daemon_threads = True
         self._server.asked, self._server.says = [], []
