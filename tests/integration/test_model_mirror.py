@@ -271,8 +271,8 @@ def test_others_than_the_lan_are_refused(mirror: Mirror) -> None:
     ran = mirror.makes(model_mirror_networks=["10.255.255.0/24"])
     assert ran.rc == 0, ran.text
     code = "curl -s -o /dev/null -w '%{http_code}' --cacert /etc/llmdesk/mirror/ca.crt"
-    assert mirror.runs(f"{code} https://$(hostname -i):5443/v2/") == "403"
+    assert mirror.runs(f"{code} https://$(hostname -i):5443/metrics") == "403"
     assert mirror.makes().rc == 0
-    assert mirror.runs(f"{code} https://$(hostname -i):5443/v2/") == "200"
+    assert mirror.runs(f"{code} https://$(hostname -i):5443/metrics") == "200"
     assert mirror.runs(f"{code} -X POST https://$(hostname -i):5443/v2/x/blobs/uploads/") == "403"
     assert mirror.runs(f"{code} -X POST https://$(hostname -i):5445/v2/x/blobs/uploads/") == "401"
