@@ -11,6 +11,7 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 from cryptography.hazmat.primitives import serialization
@@ -146,9 +147,22 @@ def asked(name: str = NAME, client: str = "") -> list[str]:
 
     :param client: the address of the only one whose lines are wanted.
     """
-    lines = desk.run(docker.from_env().containers.get(name), "cat /var/log/squid/access.log").splitlines()
-    logged = [fields for fields in map(str.split, lines) if len(fields) > 6 and client in ("", fields[2])]
+    logged = [fields for fields in _logged(name) if client in ("", fields[2])]
     return [" ".join((fields[5], fields[6], fields[3])) for fields in logged]
+
+
+def carried(name: str = NAME, but: tuple[str, ...] = ()) -> int:
+    """Return the bytes that a proxy has given to its clients. A tunnel that is still open is not among them.
+
+    :param but: hosts that do not count.
+    """
+    hosts = [(urlsplit(f"//{fields[6].rpartition('//')[2]}").hostname, int(fields[4])) for fields in _logged(name)]
+    return sum(sent for host, sent in hosts if host not in but)
+
+
+def _logged(name: str) -> list[list[str]]:
+    lines = desk.run(docker.from_env().containers.get(name), "cat /var/log/squid/access.log").splitlines()
+    return [fields for fields in map(str.split, lines) if len(fields) > 6]
 
 
 def _network() -> Network:

@@ -100,6 +100,7 @@ class Room:
     :param with_docker: whether the desks have the distribution's Docker Engine already; bare otherwise.
     :param cached: whether the desks share the lab's cache of downloads and images.
     :param prefix: of the names of its containers, networks and volumes.
+    :param mirror: whether its inventory makes desk1 the mirror of all.
     """
 
     desks: int
@@ -108,6 +109,7 @@ class Room:
     with_docker: bool = False
     cached: bool = False
     prefix: str = PREFIX
+    mirror: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -499,7 +501,7 @@ def _write(room: Room, inside: Network) -> None:
     (room.folder / "lab-ca.pem").write_bytes(authority.authority()[0].public_bytes(serialization.Encoding.PEM))
     address = f"http://{_address(inside, PROXY)}:{proxy.OPEN}"
     told = f"-o UserKnownHostsFile={shlex.quote(str(known_hosts))} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
-    variables = {
+    variables: dict[str, Any] = {
         "ansible_user": USER,
         "ansible_ssh_private_key_file": str(_key_file()),
         "ansible_ssh_common_args": told,
@@ -509,7 +511,14 @@ def _write(room: Room, inside: Network) -> None:
         "open_webui_image_sources": [{"registry": registry.REFERENCE}],
         "ollama_models": [{"name": DEMO["name"], "sources": [{"name": MODEL}]}],
     }
-    inventory = {"desks": {"vars": variables, "hosts": {name: {"ansible_host": host} for name, host in hosts.items()}}}
+    inventory: dict[str, Any] = {
+        "desks": {"vars": variables, "hosts": {name: {"ansible_host": host} for name, host in hosts.items()}}
+    }
+    if room.mirror:
+        ports = {models.HOST: 5443, registry.HOST: 5444}
+        first = next(iter(hosts))
+        variables.update(desk_mirror=hosts[first], desk_mirror_upstreams=ports, model_mirror_upstreams=ports)
+        inventory = {"mirrors": {"hosts": {first: None}}, **inventory}
     header = "# Written by './llmdesk lab up', and written anew every time.\n"
     room.inventory.write_text(header + yaml.safe_dump(inventory, sort_keys=False))
     own = [("User", USER), ("IdentityFile", _key_file()), ("UserKnownHostsFile", known_hosts)]

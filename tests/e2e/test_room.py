@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import stat
 import subprocess
-import sys
 import tarfile
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +21,11 @@ import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 
 from lab import desk, models, proxy, registry, wan
-from lab.engine import REPOSITORY
 from lab.room import MODEL, ROOM, Room
+from tests.e2e.controller import Controller, Result, manifest
 
 PREFIX = "llmdesk-test-room"
-LAB = ["--prefix", PREFIX, "--with-docker"]
+LAB = ["--prefix", PREFIX, "--with-docker", "--no-mirror"]
 LABELLED: dict[str, str | list[str] | bool] = {"label": f"{ROOM}={PREFIX}"}
 PULLING = "1gbit"
 """So fast that a test can wait for an image."""
@@ -38,66 +34,6 @@ SLOW_BYTES = (2.3e6, 2.6e6)
 """What a person sees of it, in bytes a second: 2.5 million, less the heads of packets, and what the bucket saved."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Controller:
-    """This machine, with a folder of its own for the records of runs."""
-
-    state: Path
-    say: Say
-
-    def begins(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start ``./llmdesk``."""
-        return subprocess.Popen(
-            [sys.executable, "-c", "from llmdesk.cli import main; main()", *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, "XDG_STATE_HOME": str(self.state), "ANSIBLE_NOCOLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # What starts the tests in the background lets them ignore Ctrl-C, and their children with them.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-
-    def types(self, *arguments: str, on_line: Callable[[str], None] = lambda _line: None) -> tuple[int, list[str]]:
-        """Run ``./llmdesk`` to its end and return its exit code and lines."""
-        lines = []
-        with self.begins(*arguments) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line.rstrip("\n"))
-                on_line(line)
-        return process.returncode, lines
-
-    def runs(self, *arguments: str, on_line: Callable[[dict[str, Any]], None] | None = None) -> Result:
-        """Run ``./llmdesk`` over a room."""
-
-        def hand_on(line: str) -> None:
-            if on_line and line.startswith("{"):
-                on_line(json.loads(line))
-
-        rc, lines = self.types(*arguments, "--json", on_line=hand_on)
-        assert lines, rc
-        document = json.loads(lines[-1])
-        assert document["event"] == "result", lines[-20:]
-        return Result(rc, document, "\n".join(lines[-30:]))
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended."""
-
-    rc: int
-    document: dict[str, Any]
-    text: str
-
-    def answer(self, name: str) -> str:
-        """What a desk answered."""
-        report = self.document["hosts"][name]["report"]
-        assert report, self.text
-        return str(report["proof"]["answer"])
 
 
 def parts() -> dict[str, list[str]]:
@@ -187,15 +123,6 @@ def test_everything_came_through_the_proxy_and_over_the_line(second: Result, roo
     carried = room.wan_bytes()
     # Each desk fetched both; the one that died has begun anew at the most once.
     assert 2 * (layers + model) < carried < 3.5 * (layers + model)
-
-
-def manifest(name: str, reference: str, part: str) -> Any:
-    """Return a part of the manifest that a registry of the room has."""
-    repository, _colon, tag = reference.partition("/")[2].partition(":")
-    url = f"http://{registry.push_address(name)}/v2/{repository}/manifests/{tag}"
-    wanted = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=wanted), timeout=10) as response:
-        return json.load(response)[part]
 
 
 def test_there_is_no_other_way_out(room: Room) -> None:

@@ -27,6 +27,7 @@ GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "somebody_elses_page": ({"account.state": "unmanaged"}, {}),
     "a_fallback_that_is_wanted": ({}, {"ollama_models": ["llama3.2:3b"]}),
     "a_bundle_that_is_unplugged": ({}, {"desk_bundle": "/media/gone"}),
+    "with_a_mirror": ({}, {"desk_mirror": "192.168.1.5"}),
 }
 """Desks that leave: what is changed in the facts, by path, and in the variables."""
 BAD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -50,13 +50,19 @@ Debian or Ubuntu, and brings Docker where there is none. The first room takes mi
 @click.option("--system", default="debian-12", show_default=True, metavar="NAME", help="debian-12 or debian-13.")
 @click.option("--with-docker/--bare", help="Whether the desks have Docker Engine already.  [default: bare]")
 @click.option("--cached", is_flag=True, help="Let the desks share the lab's cache of images and downloads.")
+@click.option(
+    "--mirror/--no-mirror",
+    default=True,
+    show_default=True,
+    help="Whether desk1 fetches image and models for all, so that one copy crosses the line.",
+)
 @PREFIX
-def up(desks: int, wan: str, system: str, with_docker: bool, cached: bool, prefix: str) -> None:
+def up(desks: int, wan: str, system: str, with_docker: bool, cached: bool, mirror: bool, prefix: str) -> None:
     """Make a room of desks, with registries and a proxy as its only way out."""
     with _told("'./llmdesk lab up' carries on, './llmdesk lab down' removes what there is."):
         from lab import engine, room
 
-        wanted = room.Room(desks, wan, system, with_docker, cached, prefix)
+        wanted = room.Room(desks, wan, system, with_docker, cached, prefix, mirror)
         room.check(wanted)
         engine.bring(_say)
         room.up(wanted, _say)

@@ -34,8 +34,8 @@ CONNECT = 4.0
 """Seconds that a registry may take to answer; a desk that asks the mirror waits five."""
 STALL = 30.0
 """Seconds that a registry may be silent in the middle of a blob."""
-PATIENCE = 120.0
-"""Seconds without a byte after which a blob is given up: a line may be cut for a while."""
+PATIENCE = 150.0
+"""Seconds without a byte after which a blob is given up: a line may be cut for two minutes."""
 BUSY = (429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
 LONGEST_WAIT = 10.0
