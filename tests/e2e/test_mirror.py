@@ -58,8 +58,11 @@ def first(room: Room, controller: Controller) -> Result:
     return result
 
 
-def plays(room: Room, controller: Controller, *arguments: str) -> str:
-    """Run the site playbook and return what it printed, on one line."""
+def plays(room: Room, controller: Controller, *arguments: str, rc: int = 0) -> str:
+    """Run the site playbook and return what it printed, on one line.
+
+    :param rc: its exit code.
+    """
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(room.inventory), "site.yml"]
     done = subprocess.run(
         [*command, *arguments],
@@ -70,7 +73,7 @@ def plays(room: Room, controller: Controller, *arguments: str) -> str:
         text=True,
     )
     text = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == 0, text
+    assert done.returncode == rc, text
     return text
 
 
@@ -129,3 +132,14 @@ def test_a_mirror_that_is_dead_or_lies_is_passed_over_and_said(
     desk.run(other, f"docker exec open-webui ollama rm {NAME}")
     assert "the mirror has the digest" in plays(room, controller, *tags)
     assert NAME in desk.run(other, "docker exec open-webui ollama list")
+
+
+def test_a_mirror_that_is_away_stops_nobody(first: Result, room: Room, controller: Controller) -> None:
+    mirror = room.desk("desk1")
+    desk.run(mirror, "systemctl stop ssh && pkill -KILL -x sshd")
+    try:
+        text = plays(room, controller, rc=4)  # desk1 is a desk as well
+    finally:
+        desk.run(mirror, "systemctl start ssh")
+    assert "The mirror desk1 cannot be reached, and desks that need something go to the next source" in text
+    assert re.search(r"desk2 : ok=\d+ changed=0 unreachable=0 failed=0", text), text
