@@ -282,7 +282,8 @@ def test_others_than_the_lan_are_refused(mirror: Mirror) -> None:
     assert code(mirror.address) == "200"
     assert code(elsewhere) == "403"
     assert code(mirror.address, ":5443/v2/x/blobs/uploads/ -X POST") == "403"
-    assert code(mirror.address, ":5445/v2/x/blobs/uploads/ -X POST") == "401"
+    assert code(mirror.address, ":5445/v2/") == "401"
+    assert code(mirror.address, ":5445/v2/ -u llmdesk:$(cat /etc/llmdesk/mirror/push_password)") == "200"
     # Another LAN is another configuration.
     ran = mirror.makes(model_mirror_networks=[f"{elsewhere}/32"])
     assert ran.rc == 0, ran.text

@@ -273,10 +273,14 @@ class Image:
         self._docker.post(f"/images/{name}@{digest}/tag?repo={name}&tag={tag}")
         return reference
 
-    def _pull(self, reference: str) -> str:
+    def _pull(self, reference: str, known: dict[str, str] | None = None) -> str:
+        """Pull an image.
+
+        :param known: headers by which the registry knows who asks.
+        """
         name, tag = split_tag(reference)
         layers: dict[str, tuple[int, int]] = {}
-        for line in self._docker.stream("POST", f"/images/create?fromImage={name}&tag={tag}", timeout=STALL):
+        for line in self._docker.stream("POST", f"/images/create?fromImage={name}&tag={tag}", None, known, STALL):
             if "error" in line:
                 raise SourceFailed(line["error"])
             size = (line.get("progressDetail") or {}).get("total")
@@ -399,7 +403,7 @@ class Image:
                 if not self._wanted["may_build"]:
                     raise SourceFailed(f"no desk has built it yet ({error})") from error
         tag = build.image()
-        if shared and self._wanted["push_password"]:
+        if shared:
             try:
                 self._push(shared, tag)
             except DockerFailure as error:
@@ -409,19 +413,23 @@ class Image:
     def _pull_built(self, shared: str, tag: str) -> str:
         """Take what another desk has built of the same recipe, for the same CPU."""
         self._reach(shared)
-        self._pull(f"{shared}/{tag}")
+        self._pull(f"{shared}/{tag}", self._known(shared))
         name, version = split_tag(tag)
         self._docker.post(f"/images/{shared}/{tag}/tag?repo={name}&tag={version}")
         self._docker.delete(f"/images/{shared}/{tag}")
         return tag
 
+    def _known(self, shared: str) -> dict[str, str]:
+        """Return the headers by which the mirror's registry knows a desk of its room."""
+        told = {"username": "llmdesk", "password": self._wanted["push_password"], "serveraddress": shared}
+        return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(told).encode()).decode()}
+
     def _push(self, shared: str, tag: str) -> None:
         """Hand on what was built."""
         name, version = split_tag(tag)
-        known = {"username": "llmdesk", "password": self._wanted["push_password"], "serveraddress": shared}
-        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
         self._docker.post(f"/images/{tag}/tag?repo={shared}/{name}&tag={version}")
-        for line in self._docker.stream("POST", f"/images/{shared}/{name}/push?tag={version}", None, headers, STALL):
+        path = f"/images/{shared}/{name}/push?tag={version}"
+        for line in self._docker.stream("POST", path, None, self._known(shared), STALL):
             if "error" in line:
                 raise DockerFailure(line["error"])
             self._progress.report("image", detail="handing it to the mirror")
