@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificates of mirrors, kept on the controller: desks trust their mirror whether or not a run has touched it."""
+"""What a controller keeps of mirrors: their certificates, which desks trust whether or not a run has touched the mirror,
+and whose turn it is to build for it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,3 +39,29 @@ def authority(mirror: str) -> str:
         return authority_file(mirror).read_text(encoding="utf-8") if mirror else ""
     except OSError:
         return ""
+
+
+@contextmanager
+def turn(mirror: str, tell: Callable[[], None], pause: float = 1.0) -> Iterator[bool]:
+    """Be the only one of this controller's workers that builds for a mirror, and say whether another was waited for.
+
+    :param tell: called now and then meanwhile.
+    :param pause: seconds between two looks.
+    :raises InterruptedError: the run was killed meanwhile.
+    """
+    file = authority_file(mirror).with_suffix(".turn")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # A worker outlives a controller that was killed.
+    controller, waited = os.getppid(), False
+    with file.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = True
+            if os.getppid() != controller:
+                raise InterruptedError("The run was killed; run it again to carry on.")
+            tell()
+            time.sleep(pause)
+        yield waited
