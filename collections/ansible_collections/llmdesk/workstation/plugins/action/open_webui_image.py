@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings the recipe of the build to the desk, and shows the module's progress while it works.
 
-A build takes minutes and a gigabyte from outside. Where desks share a mirror, one of those that need it builds and hands
-it on, and the others wait for that and take it, side by side; should it fail, the next one builds.
+A build takes minutes and a gigabyte from outside. Where desks share a mirror, one of those that need it builds and
+hands it on, and the others wait for that and take it, side by side; should it fail, the next one builds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a controller keeps of mirrors: their certificates, which desks trust whether or not a run has touched the mirror,
-and whose turn it is to build for it.
+"""What a controller keeps of mirrors: certificates, which desks trust whether or not a run has touched the mirror, and
+whose turn it is to build for it.
 """
 
 from __future__ import annotations
