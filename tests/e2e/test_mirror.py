@@ -22,7 +22,7 @@ from lab.engine import REPOSITORY
 from lab.room import MODEL, Room
 from tests.e2e.controller import Controller, Result, manifest
 
-PREFIX = "llmdesk-test-mirrored"
+PREFIX = "llmdesk-test-one-copy"
 LAB = ["--prefix", PREFIX]
 WAN = "1gbit"
 NAME = str(DEMO["name"])
