@@ -82,6 +82,11 @@ def counted(container: Container) -> Counted:
     return Counted(*found)
 
 
+def device(container: Container) -> str:
+    """Return the interface of this machine that a container's way out leads through."""
+    return _ends(container)[0].device
+
+
 @dataclass(frozen=True)
 class _End:
     """One end of a container's cable."""
