@@ -1,4 +1,4 @@
-"""Measures what the README claims, and prints tables: of a desk, of models, of a room, and of settings.
+"""Measures what the README claims, and prints tables: of a desk, of models, of a room and its LAN, and of settings.
 
 In a desk of the lab, on localhost, both sides are typed as a person types them. Turns alternate, so that a machine that
 grows slow or fast does so for both sides; the middle one counts.
@@ -22,6 +22,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model imp
 from docker.models.containers import Container
 
 from bench.events import table as events_table
+from bench.fanout import HEAD as FANOUT_HEAD
+from bench.fanout import table as fanout_table
 from bench.models import table as models_table
 from bench.race import Race
 from bench.room import table as room_table
@@ -143,7 +145,7 @@ def desk_table(turns: int, say: Callable[[str], None], keep: bool) -> str:
 
 
 @click.command(help=__doc__)
-@click.argument("parts", nargs=-1, type=click.Choice(["desk", "events", "models", "room", "settings"]))
+@click.argument("parts", nargs=-1, type=click.Choice(["desk", "events", "fanout", "models", "room", "settings"]))
 @click.option("--turns", default=5, show_default=True, help="How often each side runs.")
 @click.option("--write", is_flag=True, help="Put the tables into bench/README.md.")
 @click.option("--keep", is_flag=True, help="Leave desk and room standing.")
@@ -163,14 +165,16 @@ def main(parts: tuple[str, ...], turns: int, write: bool, keep: bool, desks: int
     measured = {
         "desk": lambda: desk_table(turns, say, keep),
         "events": lambda: events_table(turns, say),
+        "fanout": lambda: fanout_table(turns, say),
         "models": lambda: models_table(turns, say),
         "room": lambda: room_table(turns, say, keep, desks, inventory),
         "settings": lambda: settings_table(turns, say, keep, inventory),
     }
+    heads = {"fanout": FANOUT_HEAD, "settings": SETTINGS_HEAD}
     with engine.running(say):
         for part in parts or measured:
             table = f"\nMeasured on {machine()}; of {turns} turns the middle one, fastest and slowest in brackets.\n"
-            table += f"\n{SETTINGS_HEAD if part == 'settings' else HEAD}\n{measured[part]()}\n\n"
+            table += f"\n{heads.get(part, HEAD)}\n{measured[part]()}\n\n"
             click.echo(table)
             if write:
                 keep_in_readme(part, table)
