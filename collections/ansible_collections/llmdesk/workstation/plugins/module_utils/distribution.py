@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which way models come to the desks of a room: from desk to desk, from the mirror, or as if there were no mirror.
 
-``bench/fanout.py`` measures both ways and has the model of how they grow. From one port, N desks need N times as long
-as one; in a swarm all of them together need less than one and a half times as long, however many they are. Against
-that stands what a swarm costs before its first byte and after its last: a package to install, a tracker to ask, and
-every blob hashed once more.
+``bench/fanout.py`` measures both ways and has a model of how they grow. From one port, N desks need N times as long as
+one; in a swarm all of them together less than one and a half times as long, by the model up to a thousand desks.
+Against that stands what a swarm costs before its first byte and after its last: a package to install, a tracker to ask,
+and every blob hashed once more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How the desks of a room hand each other the blobs of models: aria2's words, and what a torrent of ours is like.
 
-Facts measured with aria2 1.36: with ``index-out`` a torrent has no say in where its file lies; a file that is renamed
-goes on being seeded; with the pieces in a random order, desks that begin together ask the web seed for different ones.
+Measured with aria2 1.36: with the pieces in a random order, desks that begin together ask the web seed for different
+ones, so that a web server alone is as good a beginning as a seed of BitTorrent (four desks: 1.1 copies sent).
 """
 
 from __future__ import annotations
