@@ -232,7 +232,9 @@ class Swarm:
 
     def _start(self, digests: list[str]) -> subprocess.Popen[bytes]:
         """Start aria2 as a process that outlives this one."""
-        for name in [THROUGH, *(swarm.blob(digest) + swarm.DONE for digest in digests)]:
+        # aria2's own note of what has come is empty after a full disk, and aria2 stops at that. It hashes all anyway.
+        ends = (swarm.DONE, ".aria2")
+        for name in [THROUGH, *(swarm.blob(digest) + end for digest in digests for end in ends)]:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._folder, name))
         self._write("tasks", swarm.tasks(digests).encode())
