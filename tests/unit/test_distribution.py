@@ -59,7 +59,12 @@ def test_a_blob_of_two_models_comes_once() -> None:
 
 def test_models_are_known_however_they_are_spelled() -> None:
     there = [model(GB, "llama3.2:latest"), model(GB, "qwen3:4b")]
-    assert to_come(there, ["registry.ollama.ai/library/llama3.2", "smollm2:135m"]) == there[:1]
+    here = [
+        {"name": "mirror:5443/library/llama3.2:latest", "of": "registry.ollama.ai/library/llama3.2"},
+        {"demo": True},
+    ]
+    gone = {"name": "qwen3:4b", "state": "absent", "reason": "is here and not declared"}
+    assert to_come(there, [{"name": "tutor", "sources": here}, gone]) == there[:1]
 
 
 @pytest.mark.parametrize(("size", "exponent"), [(1, 18), (253_113_024, 18), (2 * GB, 20), (20 * GB, 24), (99 * GB, 24)])

@@ -83,8 +83,8 @@ def test_nothing_is_found_by_ansibles_own_check_of_modules() -> None:
         text=True,
         check=False,
     )
-    # It has to end a program that hangs, which run_command cannot.
-    allowed = r"plugins/modules/desk_facts\.py:\d+:\d+: \S*use-run-command-not-popen .*"
+    # They have to end a program that hangs, or leave one behind that goes on, which run_command cannot.
+    allowed = r"plugins/modules/(desk_facts|swarm_blobs)\.py:\d+:\d+: \S*use-run-command-not-popen .*"
     found = [line for line in (done.stdout + done.stderr).splitlines() if not re.fullmatch(allowed, line)]
     assert found == []
 

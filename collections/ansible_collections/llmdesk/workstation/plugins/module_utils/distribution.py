@@ -37,10 +37,15 @@ def distribution(wanted: str, mirror: str, desks: int, models: list[dict[str, An
     return {"way": way, "why": why, "blobs": blobs if way == "swarm" else []}
 
 
-def to_come(models: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
-    """Return those models of a mirror that have one of the names, however it is spelled."""
-    wanted = {canonical(name) for name in names}
-    return [model for model in models if canonical(model["name"]) in wanted]
+def to_come(models: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those models of a mirror that a desk may get.
+
+    :param models: what the mirror has, by the names that their registries have for them.
+    :param wanted: what is to be done on the desk, with the names of its sources however they are spelled.
+    """
+    sources = [source for model in wanted for source in model.get("sources", [])]
+    names = {canonical(source.get("of") or source["name"]) for source in sources if source.get("name")}
+    return [model for model in models if canonical(model["name"]) in names]
 
 
 def _way(wanted: str, mirror: str, desks: int, size: int) -> tuple[str, str]:

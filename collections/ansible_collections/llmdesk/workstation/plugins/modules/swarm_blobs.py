@@ -52,9 +52,10 @@ options:
     type: str
     default: "0"
   stall_timeout:
-    description: Seconds without a byte after which the swarm is given up.
+    description:
+      - Seconds without a byte after which aria2 is started anew, and the swarm is given up where that brings nothing.
     type: float
-    default: 60
+    default: 30
   timeout_connect:
     description: Seconds that the mirror may take to answer.
     type: float
@@ -130,6 +131,8 @@ NOBODY = 65534
 """Who talks to the network: an account that may write into its working folder and nowhere else."""
 LOOK = 0.2
 """Seconds between two looks at how far it is."""
+HASHING = 50_000_000
+"""Bytes a second at which a slow disk lets aria2 hash what an earlier run has left, before it asks for more."""
 LONGEST = 16 * 1024 * 1024
 """Bytes that no torrent has: that of a blob of 400 GB has a twentieth."""
 
@@ -158,7 +161,7 @@ class Swarm:
         self._progress = Progress(module.params["progress_file"])
         self._blobs = os.path.join(store, "blobs")
         self._folder = os.path.join(store, FOLDER)
-        self._sizes = {
+        self._sizes: dict[str, int] = {
             blob["digest"]: blob["size"]
             for blob in self._wanted["blobs"]
             if blob["size"] >= swarm.SMALLEST and not os.path.exists(self._path(blob["digest"]))
@@ -186,22 +189,26 @@ class Swarm:
         self._check_room()
         for digest in self._sizes:
             self._fetch_torrent(digest)
-        pending = [digest for digest in self._sizes if digest not in self._left]
-        if not pending:
-            return
-        process = self._start(pending)
-        try:
-            self._follow(process, pending)
-        except BaseException:
+        wanted = [digest for digest in self._sizes if digest not in self._left]
+        pending = list(wanted)
+        # What aria2 has asked of a desk that was switched off, it asks nobody else for, a minute long. Started anew it
+        # asks those who are there; it may be for as long as that brings something.
+        while pending:
+            process = self._start(pending)
+            try:
+                why = self._follow(process, pending)
+            except BaseException:
+                self._end(process.pid)
+                raise
+            if set(wanted) <= set(self._brought):
+                self._write(THROUGH, b"")
+                if process.poll() is None:
+                    return  # it goes on for the others
             self._end(process.pid)
-            raise
-        through = set(pending) <= set(self._brought)
-        if through:
-            self._write(THROUGH, b"")
-        else:
-            self._end(process.pid)
-        if not through or process.poll() is not None:
-            self._clean()
+            if why:
+                self._left.update(dict.fromkeys(pending, why))
+                break
+        self._clean()
 
     def _check_room(self) -> None:
         missing = sum(size - self._here(digest) for digest, size in self._sizes.items())
@@ -255,29 +262,31 @@ class Swarm:
         self._write("pid", str(process.pid).encode())
         return process
 
-    def _follow(self, process: subprocess.Popen[bytes], pending: list[str]) -> None:
-        """Take over each blob that is whole, until there are no more or none will come."""
-        pending, total = list(pending), sum(self._sizes[digest] for digest in pending)
-        moved, before = time.monotonic(), -1
-        while pending:
+    def _follow(self, process: subprocess.Popen[bytes], pending: list[str]) -> str:
+        """Take over each blob that is whole, until none is pending or no byte comes any more.
+
+        :param pending: becomes what is still missing.
+        :returns: why nothing will come, empty where it may after another start.
+        """
+        total = sum(self._sizes[digest] for digest in [*self._brought, *pending])
+        first = before = self._come(pending)
+        moved = time.monotonic() + sum(map(self._here, pending)) / HASHING
+        while True:
             code = process.poll()
             for digest in [digest for digest in pending if os.path.exists(self._beside(digest, swarm.DONE))]:
                 pending.remove(digest)
                 self._take_over(digest)
                 moved = time.monotonic()
-            here = sum(self._sizes[digest] for digest in self._brought)
-            here += sum(self._here(digest) for digest in pending)
+            if not pending:
+                return ""
+            here = self._come(pending)
             self._progress.report(self._item(), here, total, detail="from desk to desk")
-            if here != before:
+            if here > before:
                 moved, before = time.monotonic(), here
-            why = ""
             if code is not None:
-                why = self._ended(code)
-            elif time.monotonic() - moved > self._wanted["stall_timeout"]:
-                why = f"no byte came for {self._wanted['stall_timeout']:g} s"
-            if why:
-                self._left.update(dict.fromkeys(pending, why))
-                return
+                return self._ended(code)
+            if time.monotonic() - moved > self._wanted["stall_timeout"]:
+                return "" if here > first else f"no byte came for {self._wanted['stall_timeout']:g} s"
             time.sleep(LOOK)
 
     def _ended(self, code: int) -> str:
@@ -347,10 +356,13 @@ class Swarm:
             file.write(content)
             os.fchmod(file.fileno(), mode)
 
+    def _come(self, pending: list[str]) -> int:
+        return sum(self._sizes[digest] for digest in self._brought) + sum(map(self._here, pending))
+
     def _here(self, digest: str) -> int:
         """Return the bytes of a blob that have come; its file is sparse, so its length says nothing."""
         with suppress(FileNotFoundError):
-            return min(int(self._sizes[digest]), os.stat(self._beside(digest)).st_blocks * 512)
+            return min(self._sizes[digest], os.stat(self._beside(digest)).st_blocks * 512)
         return 0
 
     def _beside(self, digest: str, end: str = "") -> str:
@@ -395,7 +407,7 @@ def main() -> None:
             "models_dir": {"type": "path"},
             "seed_minutes": {"type": "float", "default": 10},
             "upload_limit": {"type": "str", "default": "0"},
-            "stall_timeout": {"type": "float", "default": 60},
+            "stall_timeout": {"type": "float", "default": 30},
             "timeout_connect": {"type": "float", "default": 5},
             "progress_file": {"type": "path"},
         },

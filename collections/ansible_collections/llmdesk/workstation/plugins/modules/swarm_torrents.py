@@ -53,20 +53,24 @@ torrents:
   returned: success
   type: list
   elements: str
-whitelist_changed:
-  description: Whether the tracker has to read its list again.
+standing:
+  description: Whether all of it was there before, and the tracker answers. After a change it has to be restarted.
   returned: success
   type: bool
 """
 
 import os
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils import swarm
 from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import read_whole, write_whole
 
 PREFIX, SUFFIX = "sha256-", ".torrent"
+PATIENCE = 2.0
+"""Seconds that the tracker may take to let somebody in."""
 
 
 class Failed(Exception):
@@ -99,10 +103,11 @@ class Torrents:
         told = (read_whole(self._module.params["whitelist"]) or "") == known
         if not told and not check:
             write_whole(self._module.params["whitelist"], known, private=False)
+        changed = bool(stale or missing or not told)
         return {
-            "changed": bool(stale or missing or not told),
+            "changed": changed,
+            "standing": not changed and self._answers(),
             "torrents": sorted(wanted),
-            "whitelist_changed": not told,
             "diff": {
                 "before": "".join(f"{digest}\n" for digest in sorted(hashes) if digest not in missing),
                 "after": "".join(f"{digest}\n" for digest in sorted(wanted)),
@@ -131,6 +136,15 @@ class Torrents:
             return ""
         ours = rc == 0 and tracker == self._announce and seed == self._seed(digest)
         return found if ours else ""
+
+    def _answers(self) -> bool:
+        """Return whether somebody listens where the tracker is."""
+        tracker = urlsplit(self._announce)
+        try:
+            with socket.create_connection((tracker.hostname, tracker.port), PATIENCE):
+                return True
+        except OSError:
+            return False
 
     def _make(self, digest: str, size: int) -> None:
         os.makedirs(self._folder, mode=0o755, exist_ok=True)
