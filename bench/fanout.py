@@ -11,6 +11,7 @@ something as long as the processor was not at its limit, so its share stands bes
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils import swarm
 
+from bench.mirror import tables as mirror_tables
 from lab import models, roots, wan
 from lab.lan import Host, lan
 from lab.seed import serve
@@ -36,6 +38,7 @@ HEAD = (
 )
 RATE = "100mbit"
 DESKS = (4, 8, 16)
+WAN = (2, 8, 16)
 PATIENCE = 600.0
 """Seconds after which a transfer has failed."""
 
@@ -115,10 +118,10 @@ class Room:
 
 
 @contextmanager
-def room(desks: int, file: Path, digest: str) -> Iterator[Room]:
+def room(desks: int, file: Path, digest: str, rate: str = RATE) -> Iterator[Room]:
     """Make a room whose mirror has a blob."""
     names = ["mirror", *(f"desk{number}" for number in range(1, desks + 1))]
-    with tempfile.TemporaryDirectory() as name, lan(PREFIX, names, RATE) as hosts:
+    with tempfile.TemporaryDirectory() as name, lan(PREFIX, names, rate) as hosts:
         folder = Path(name)
         folder.chmod(0o755)  # the tracker is nobody in particular
         with serve(hosts["mirror"], folder / "mirror", {digest: file}):
@@ -167,18 +170,26 @@ def _any_bit(bits: int, width: int, chance: random.Random) -> int:
     return chosen & -chosen
 
 
-def table(turns: int, say: Callable[[str], None]) -> str:
-    """Measure, simulate, and return the rows."""
+def table(
+    turns: int, say: Callable[[str], None], file: Path | None = None, rooms: tuple[int, ...] = DESKS, rate: str = RATE
+) -> str:
+    """Measure, simulate, and return the rows, and the tables of :mod:`bench.mirror` below them.
+
+    :param file: the model, that of 253 MB when not given; the others are for a look whether the bench works.
+    """
     roots.install("aria2", "curl", "iproute2", "mktorrent", "nginx-light", "opentracker")
-    file = models.larger(say)
-    size, limit = file.stat().st_size, file.stat().st_size * 8 / wan.bits(RATE)
+    file = file or models.larger(say)
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    size, limit = file.stat().st_size, file.stat().st_size * 8 / wan.bits(rate)
     rows = []
-    for desks in DESKS:
-        with room(desks, file, file.stem) as measured:
-            one, many = [], []
+    for desks in rooms:
+        with room(desks, file, digest, rate) as measured:
+            say(f"{size / 1e6:.0f} MB to {desks} desks from one server")
+            one = [measured.one_server()]  # for which the ports leave no choice
+            many = []
             for turn in range(turns):
-                say(f"{size / 1e6:.0f} MB to {desks} desks, turn {turn + 1} of {turns}")
-                one.append(measured.one_server())
+                say(f"{size / 1e6:.0f} MB to {desks} desks by swarm, turn {turn + 1} of {turns}")
                 many.append(measured.swarm())
         rows += [_row(desks, "one server", one, limit, desks), _row(desks, "swarm", many, limit, 1)]
     for desks in GROWTH:
@@ -186,7 +197,7 @@ def table(turns: int, say: Callable[[str], None]) -> str:
         growth = rounds(desks, PIECES, NEIGHBOURS, seed=desks) / PIECES
         rows.append(f"| {desks} | one server, simulated | {desks * limit:.0f} s | {desks:.2f} | | {desks:.1f} | |")
         rows.append(f"| {desks} | swarm, simulated | {growth * limit:.0f} s | {growth:.2f} | | | |")
-    return "\n".join(rows)
+    return "\n".join([*rows, "", mirror_tables(turns, say, file, WAN)])
 
 
 def _row(desks: int, way: str, turns: list[Spread], limit: float, copies: int) -> str:
