@@ -2,8 +2,8 @@
 """Measures what a mirror costs: bytes over the WAN, and its throughput beside that of a plain nginx.
 
 The mirror is a machine that the role ``model_mirror`` has made one; what it fetches comes from the lab's registry,
-which counts what it sends. Desks are requests of this machine, all at the same time, for a model that the mirror has not
-seen.
+which counts what it sends. Desks are requests of this machine, all at the same time, for a model that the mirror has
+not seen.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ left:
   type: list
   elements: dict
 reason:
-  description: Why it failed - V(disk_full), V(no_store) or V(cancelled).
+  description: Why it failed - V(disk_full) or V(cancelled).
   returned: failure
   type: str
   sample: disk_full
@@ -141,12 +141,12 @@ THROUGH = "through"
 START = f'"$0" "$@" && [ -e {THROUGH} ] && rm -rf ./*'
 
 
-class Failed(Exception):
-    """It cannot go on; the message is for a person, ``reason`` is the module's word for it."""
+class NoStore(Exception):
+    """The model store is nowhere to be seen; the message is for a person."""
 
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+
+class DiskFull(Exception):
+    """It cannot go on; the message is for a person."""
 
 
 class Swarm:
@@ -173,7 +173,8 @@ class Swarm:
         """Bring what is missing, and return the module's result."""
         missing = sum(self._sizes.values())
         if self._sizes and not self._check_mode:
-            os.makedirs(self._folder, exist_ok=True)
+            for folder in (self._blobs, self._folder):
+                os.makedirs(folder, exist_ok=True)
             with self._turn():
                 self._bring()
         return {
@@ -215,11 +216,8 @@ class Swarm:
         space = os.statvfs(self._folder)
         free = space.f_bavail * space.f_frsize
         if missing > free:
-            raise Failed(
-                f"{missing / 1e9:.1f} GB are still to come and {os.path.dirname(self._blobs)} has room for "
-                f"{free / 1e9:.1f} GB",
-                "disk_full",
-            )
+            store = os.path.dirname(self._blobs)
+            raise DiskFull(f"{missing / 1e9:.1f} GB are still to come and {store} has room for {free / 1e9:.1f} GB")
 
     def _fetch_torrent(self, digest: str) -> None:
         name = swarm.blob(digest) + ".torrent"
@@ -294,7 +292,7 @@ class Swarm:
         with open(os.path.join(self._folder, "log"), encoding="utf-8", errors="replace") as log:
             complaint = swarm.complaint(log.read())
         if code == swarm.NO_SPACE or "No space left" in complaint:
-            raise Failed(f"{os.path.dirname(self._blobs)} is full", "disk_full")
+            raise DiskFull(f"{os.path.dirname(self._blobs)} is full")
         if code == 127:
             return "there is no aria2 here"
         return f"aria2 ended with the code {code}" + (f": {complaint}" if complaint else "")
@@ -378,18 +376,18 @@ class Swarm:
 def store(wanted: dict[str, Any]) -> str:
     """Return the folder of the model store.
 
-    :raises Failed: it is nowhere to be seen.
+    :raises NoStore: it is nowhere to be seen.
     """
-    folder: str | None = wanted["models_dir"]
-    if folder is None:
-        try:
-            container = DockerSocket().get(f"/containers/{wanted['container']}/json")
-            folder = in_volume(container["Mounts"], container["Config"]["Env"])
-        except DockerFailure as error:
-            raise Failed(str(error), "no_store") from error
-    if folder is None:
-        raise Failed(f"the models of {wanted['container']} are in no volume", "no_store")
-    os.makedirs(os.path.join(folder, "blobs"), exist_ok=True)
+    if wanted["models_dir"]:
+        return str(wanted["models_dir"])
+    try:
+        container = DockerSocket().get(f"/containers/{wanted['container']}/json")
+    except DockerFailure as error:
+        raise NoStore(str(error)) from error
+    folder = in_volume(container["Mounts"], container["Config"]["Env"])
+    # Docker Desktop has its volumes in a machine of its own.
+    if folder is None or not os.path.isdir(os.path.dirname(folder)):
+        raise NoStore(f"the models of {wanted['container']} are in no volume that can be seen from here")
     return folder
 
 
@@ -417,8 +415,11 @@ def main() -> None:
     )
     try:
         module.exit_json(**Swarm(module, store(module.params)).ensure())
-    except Failed as error:
-        module.fail_json(msg=f"The blobs could not be brought: {error}.", reason=error.reason)
+    except NoStore as error:
+        left = [{"digest": blob["digest"], "why": str(error)} for blob in module.params["blobs"]]
+        module.exit_json(changed=False, brought=[], bytes=0, left=left)
+    except DiskFull as error:
+        module.fail_json(msg=f"The blobs could not be brought: {error}.", reason="disk_full")
     except Cancelled as error:
         module.fail_json(msg=f"The blobs could not be brought: {error}.", reason="cancelled")
 
