@@ -5,8 +5,8 @@ Hosts are network namespaces with a port of 100 Mbit/s each. nginx is one host, 
 web seed of the swarm; desks run curl, or aria2 with the options that they have in the role ``swarm``. Nothing is
 installed, verified by sha256 or loaded: that costs the same on both sides.
 
-All hosts share this machine's processor, which real desks do not: aria2 encrypts what it sends. A figure is worth
-something as long as the processor was not at its limit, so its share stands beside it.
+All hosts share this machine's processor, which real desks do not. A figure is worth something as long as that was not
+at its limit, so its share stands beside it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Room:
             (folder / "tasks").write_text(swarm.tasks([self._digest]))
             (folder / "hook").write_text(swarm.HOOK)
             (folder / "hook").chmod(0o755)
-            command = swarm.command(1, seed_minutes=10, upload_limit="0")
+            command = swarm.command(1, seed_minutes=10, upload_limit="0", address=desk.address)
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             return desk.start(*command, cwd=folder, env=swarm.environment(os.environ["PATH"]), **quiet)
 

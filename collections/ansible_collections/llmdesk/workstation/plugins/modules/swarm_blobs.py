@@ -13,8 +13,9 @@ description:
     Until then it lies beside the store's blobs, where a run that was cut off carries on.
   - What a swarm does not bring is said in RV(left) and is no failure, except on a full disk. Manifests, small blobs and
     what is left are for M(llmdesk.workstation.ollama_model), which comes after this module.
-  - Peers are those that the mirror's tracker names, and what passes between them is encrypted. Afterwards aria2 goes on
-    for O(seed_minutes), for desks that are not through yet, and ends by itself with everything that it needed.
+  - Peers are those that the mirror's tracker names, and reach the desk by the address that the mirror knows it by.
+    Afterwards aria2 goes on for O(seed_minutes), for desks that are not through yet, and ends by itself with everything
+    that it needed.
 version_added: 0.2.0
 author:
   - llmdesk maintainers (@llmdesk)
@@ -109,6 +110,7 @@ import fcntl
 import hashlib
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -117,6 +119,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils import swarm
@@ -244,7 +247,8 @@ class Swarm:
                 os.unlink(os.path.join(self._folder, name))
         self._write("tasks", swarm.tasks(digests).encode())
         self._write("hook", swarm.HOOK.encode(), 0o755)
-        command = swarm.command(len(digests), self._wanted["seed_minutes"], self._wanted["upload_limit"])
+        own = self._wanted
+        command = swarm.command(len(digests), own["seed_minutes"], own["upload_limit"], self._address())
         nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
         with open(os.path.join(self._folder, "log"), "wb") as log:
             process = subprocess.Popen(
@@ -259,6 +263,14 @@ class Swarm:
             )
         self._write("pid", str(process.pid).encode())
         return process
+
+    def _address(self) -> str:
+        """Return the desk's own address in the network of the mirror, which has just answered."""
+        mirror = urlsplit(self._wanted["url"])
+        family, kind, _protocol, _name, there = socket.getaddrinfo(mirror.hostname, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as line:
+            line.connect(there)  # which sends nothing
+            return str(line.getsockname()[0])
 
     def _follow(self, process: subprocess.Popen[bytes], pending: list[str]) -> str:
         """Take over each blob that is whole, until none is pending or no byte comes any more.
