@@ -118,7 +118,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
@@ -247,10 +247,10 @@ class Swarm:
                 os.unlink(os.path.join(self._folder, name))
         self._write("tasks", swarm.tasks(digests).encode())
         self._write("hook", swarm.HOOK.encode(), 0o755)
-        own = self._wanted
-        command = swarm.command(len(digests), own["seed_minutes"], own["upload_limit"], self._address())
+        limits = self._wanted["seed_minutes"], self._wanted["upload_limit"]
+        command = swarm.command(len(digests), *limits, self._address())
         nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
-        with open(os.path.join(self._folder, "log"), "wb") as log:
+        with self._opened("log") as log:
             process = subprocess.Popen(
                 [*nobody, "sh", "-c", START, *command],
                 # What is above it, such as Docker's folder of volumes, is closed to that account. It needs no path.
@@ -322,8 +322,9 @@ class Swarm:
             self._left[digest] = "the bytes that came are not those of its name"
             return
         owner = os.stat(self._blobs)
-        os.chown(came, owner.st_uid, owner.st_gid)
-        os.chmod(came, 0o644)
+        with open(os.open(came, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.fchmod(file.fileno(), 0o644)
         # aria2 has it open and goes on handing it to others.
         os.replace(came, self._path(digest))
         self._brought.append(digest)
@@ -362,9 +363,14 @@ class Swarm:
             os.close(handle)
 
     def _write(self, name: str, content: bytes, mode: int = 0o644) -> None:
-        with open(os.path.join(self._folder, name), "wb") as file:
+        with self._opened(name) as file:
             file.write(content)
             os.fchmod(file.fileno(), mode)
+
+    def _opened(self, name: str) -> IO[bytes]:
+        """Open a file of the folder, which is another account's, and follow no link that this one has put there."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        return open(os.open(os.path.join(self._folder, name), flags, 0o644), "wb")
 
     def _come(self, pending: list[str]) -> int:
         return sum(self._sizes[digest] for digest in self._brought) + sum(map(self._here, pending))
