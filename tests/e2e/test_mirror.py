@@ -156,12 +156,12 @@ def test_desks_hand_the_model_to_each_other(first: Result, room: Room, controlle
     for name in room.names:
         desk.run(room.desk(name), f"docker exec open-webui ollama rm {NAME}")
     before = asked()
+    assert before, "the first run has, and the mirror says so"
     told = json.dumps({"desk_distribution": "swarm", "swarm_seed_minutes": 0.1})
     text = plays(room, controller, "-e", told)
     assert "it is wanted so" in text
     assert "No swarm" not in text
     for name in room.names:
-        assert re.search(rf"Fetch what is large, and hand it on\] \**( \S+: \[\w+\])* changed: \[{name}\]", text), text
         assert NAME in desk.run(room.desk(name), "docker exec open-webui ollama list")
         desk.run(room.desk(name), "timeout 30 sh -c 'while pgrep -x aria2c; do sleep 0.1; done'")
     assert asked() == before, "Ollama has found it in the store"
