@@ -170,8 +170,9 @@ def test_a_file_is_read_in_pieces(tmp_path: Path) -> None:
         ({"/data": "/d"}, ["PATH=/bin", "OLLAMA_MODELS=/data/m/"], "/d/m"),
         ({"/root/.ollama": "/o"}, ["OLLAMA_MODELS="], "/o/models"),
         ({"/root/.oll": "/o"}, [], None),
+        ({"/root/.ollama": "/o"}, None, "/o/models"),
     ],
 )
-def test_where_a_containers_store_lies(mounts: dict[str, str], environment: list[str], expected: Any) -> None:
+def test_where_a_containers_store_lies(mounts: dict[str, str], environment: list[str] | None, expected: Any) -> None:
     listed = [{"Destination": inside, "Source": outside} for inside, outside in mounts.items()]
     assert in_volume(listed, environment) == expected

@@ -167,13 +167,13 @@ def _broken(notes: list[str], size: int, at_work: float) -> bool:
     return parts != size
 
 
-def in_volume(mounts: list[dict[str, str]], environment: list[str]) -> str | None:
+def in_volume(mounts: list[dict[str, str]], environment: list[str] | None) -> str | None:
     """Return where a container's model store lies on this machine, None where it is in no volume.
 
     :param mounts: ``Mounts`` of Docker's answer about the container.
-    :param environment: ``Config.Env`` of the same answer.
+    :param environment: ``Config.Env`` of the same answer, None of an image that sets nothing.
     """
-    inside = next((line.partition("=")[2] for line in environment if line.startswith("OLLAMA_MODELS=")), "")
+    inside = next((line.partition("=")[2] for line in environment or [] if line.startswith("OLLAMA_MODELS=")), "")
     inside = (inside or "/root/.ollama/models").rstrip("/")
     for mount in sorted(mounts, key=lambda mount: -len(mount["Destination"])):
         destination = mount["Destination"].rstrip("/")
