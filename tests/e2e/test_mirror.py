@@ -99,6 +99,31 @@ def test_a_second_run_is_one_module_a_desk_and_one_on_the_mirror(
     assert len(re.findall(r"SSH: EXEC ssh ", text)) == room.desks + 1
 
 
+def test_desks_hand_the_model_to_each_other(first: Result, room: Room, controller: Controller) -> None:
+    layers = manifest(f"{PREFIX}-models", MODEL, "layers")
+    weights = max(layers, key=lambda layer: int(layer["size"]))["digest"]
+
+    def asked() -> int:
+        said = desk.run(room.desk("desk1"), "journalctl --output cat --identifier llmdesk_mirror")
+        return len(re.findall(rf"GET /v2/\S+/blobs/{weights} ", said))
+
+    for name in room.names:
+        desk.run(room.desk(name), f"docker exec open-webui ollama rm {NAME}")
+    before = asked()
+    assert before, "the first run has, and the mirror says so"
+    told = json.dumps({"desk_distribution": "swarm", "swarm_seed_minutes": 0.1})
+    text = plays(room, controller, "-e", told)
+    assert "it is wanted so" in text
+    assert "No swarm" not in text
+    for name in room.names:
+        assert NAME in desk.run(room.desk(name), "docker exec open-webui ollama list")
+        desk.run(room.desk(name), "timeout 30 sh -c 'while pgrep -x aria2c; do sleep 0.1; done'")
+    assert asked() == before, "Ollama has found it in the store"
+    # What is right is asked once: a desk what it is, the mirror what it has, and whether there is a torrent of it.
+    again = plays(room, controller, "-vvv", "-e", told)
+    assert len(re.findall(r"SSH: EXEC ssh ", again)) == room.desks + 2
+
+
 def test_a_mirror_that_is_away_stops_nobody(first: Result, room: Room, controller: Controller) -> None:
     mirror = room.desk("desk1")
     desk.run(mirror, "systemctl stop ssh && pkill -KILL -x sshd")
@@ -142,29 +167,3 @@ def test_a_mirror_that_is_dead_or_lies_is_passed_over_and_said(
     desk.run(other, f"docker exec open-webui ollama rm {NAME}")
     assert "the mirror has the digest" in plays(room, controller, *tags)
     assert NAME in desk.run(other, "docker exec open-webui ollama list")
-
-
-
-def test_desks_hand_the_model_to_each_other(first: Result, room: Room, controller: Controller) -> None:
-    layers = manifest(f"{PREFIX}-models", MODEL, "layers")
-    weights = max(layers, key=lambda layer: int(layer["size"]))["digest"]
-
-    def asked() -> int:
-        said = desk.run(room.desk("desk1"), "journalctl --output cat --identifier llmdesk_mirror")
-        return len(re.findall(rf"GET /v2/\S+/blobs/{weights} ", said))
-
-    for name in room.names:
-        desk.run(room.desk(name), f"docker exec open-webui ollama rm {NAME}")
-    before = asked()
-    assert before, "the first run has, and the mirror says so"
-    told = json.dumps({"desk_distribution": "swarm", "swarm_seed_minutes": 0.1})
-    text = plays(room, controller, "-e", told)
-    assert "it is wanted so" in text
-    assert "No swarm" not in text
-    for name in room.names:
-        assert NAME in desk.run(room.desk(name), "docker exec open-webui ollama list")
-        desk.run(room.desk(name), "timeout 30 sh -c 'while pgrep -x aria2c; do sleep 0.1; done'")
-    assert asked() == before, "Ollama has found it in the store"
-    # What is right is asked once: a desk what it is, the mirror what it has, and whether there is a torrent of it.
-    again = plays(room, controller, "-vvv", "-e", told)
-    assert len(re.findall(r"SSH: EXEC ssh ", again)) == room.desks + 2
