@@ -76,7 +76,12 @@ def test_nothing_leaves_the_room() -> None:
     command = swarm.command(2, 0.5, "10M", "192.168.1.7")
     for off in ("enable-dht", "enable-dht6", "enable-peer-exchange", "bt-enable-lpd"):
         assert f"--{off}=false" in command
-    assert {"--interface=192.168.1.7", "--seed-time=0.5", "--max-overall-upload-limit=10M"} <= set(command)
+    assert {
+        "--interface=192.168.1.7",
+        "--bt-require-crypto=true",
+        "--seed-time=0.5",
+        "--max-overall-upload-limit=10M",
+    } <= set(command)
     assert set(swarm.environment("/bin")) == {"PATH", "LC_ALL"}
 
 

@@ -13,9 +13,9 @@ description:
     Until then it lies beside the store's blobs, where a run that was cut off carries on.
   - What a swarm does not bring is said in RV(left) and is no failure, except on a full disk. Manifests, small blobs and
     what is left are for M(llmdesk.workstation.ollama_model), which comes after this module.
-  - Peers are those that the mirror's tracker names, and reach the desk by the address that the mirror knows it by.
-    Afterwards aria2 goes on for O(seed_minutes), for desks that are not through yet, and ends by itself with everything
-    that it needed.
+  - Peers are those that the mirror's tracker names, reach the desk by the address that the mirror knows it by, and
+    encrypt what they send. Afterwards aria2 goes on for O(seed_minutes), for desks that are not through yet, and ends
+    by itself with everything that it needed.
 version_added: 0.2.0
 author:
   - llmdesk maintainers (@llmdesk)
