@@ -343,12 +343,12 @@ def containers(docker_engine: None, say: Say) -> Iterator[dict[str, Path]]:
             remove(name)
 
 
-def play(folder: Path, hosts: dict[str, Host], mirror: seed.Seed, **variables: Any) -> dict[str, dict[str, Any]]:
-    """Run the role for three desks, each in its place on the LAN, and return its tasks' results by desk."""
+def play(folder: Path, room: Room, *names: str) -> dict[str, dict[str, Any]]:
+    """Run the role for desks, each in its place on the LAN, and return its tasks' results by desk."""
     inventory: dict[str, Any] = {"desks": {"hosts": {}}}
-    for name in ("desk1", "desk2", "desk3"):
+    for name in names:
         there = folder / f"python-{name}"
-        there.write_text(f'#!/bin/sh\nexec {" ".join(hosts[name].command("/usr/bin/python3"))} "$@"\n')
+        there.write_text(f'#!/bin/sh\nexec {" ".join(room.hosts[name].command("/usr/bin/python3"))} "$@"\n')
         there.chmod(0o755)
         inventory["desks"]["hosts"][name] = {
             "ansible_connection": "local",
@@ -360,10 +360,10 @@ def play(folder: Path, hosts: dict[str, Host], mirror: seed.Seed, **variables: A
     given = {
         "desk_state": {"desk": json.loads(FACTS.read_text())},
         "desk_mirror": "mirror",
+        "desk_distribution": "swarm",
         "swarm_models": [{"name": "tiny:1", "blobs": [{"digest": DIGEST, "size": SIZE}]}],
-        "swarm_url": mirror.url,
+        "swarm_url": room.mirror.url,
         "swarm_seed_minutes": 0.05,
-        **variables,
     }
     document = ask(
         Play(
@@ -382,7 +382,7 @@ def play(folder: Path, hosts: dict[str, Host], mirror: seed.Seed, **variables: A
 
 
 def test_the_role_brings_it_where_ollama_looks(room: Room, containers: dict[str, Path], tmp_path: Path) -> None:
-    told = play(tmp_path, room.hosts, room.mirror, desk_distribution="swarm")
+    told = play(tmp_path, room, "desk1", "desk2", "desk3")
     for name, store in containers.items():
         result = told[name.removeprefix(f"{PREFIX}-")]["Fetch what is large, and hand it on"]
         assert (result.get("brought"), result.get("left")) == ([DIGEST], []), result
@@ -391,7 +391,7 @@ def test_the_role_brings_it_where_ollama_looks(room: Room, containers: dict[str,
     room.mirror.stop()
     try:
         (containers[f"{PREFIX}-desk1"] / "blobs" / NAME).unlink()
-        alone = play(tmp_path, room.hosts, room.mirror, desk_distribution="swarm")["desk1"]
+        alone = play(tmp_path, room, "desk1")["desk1"]
     finally:
         room.mirror.start()
     (said,) = alone["Say what comes from the mirror instead"]["msg"]
