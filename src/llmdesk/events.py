@@ -94,7 +94,10 @@ class TaskEnded(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """How far a long piece of work is; ``total`` is None while nobody knows, ``unit`` is bytes or steps."""
+    """How far a long piece of work is; ``total`` is None while nobody knows, ``unit`` is bytes or steps.
+
+    ``lan`` says that it comes from a mirror or other desks, and not over the line to the outside.
+    """
 
     host: str
     item: str
@@ -102,6 +105,7 @@ class Progress(Event):
     total: int | None
     unit: str
     detail: str = ""
+    lan: bool = False
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,7 @@ def _said(at: float, line: str) -> Event | None:
             total=None if total is None else int(total),
             unit="bytes" if told.get("unit") == "bytes" else "steps",
             detail=str(told.get("detail") or ""),
+            lan=told.get("lan") is True,
         )
     except (ValueError, KeyError, TypeError):
         return Said(at, line)

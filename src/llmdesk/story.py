@@ -87,7 +87,8 @@ class Row:
     """One host's part of the run.
 
     ``began`` is None before its first task, ``ended`` until it reported, broke, or the run was over. ``since`` is
-    when its task began, ``busy`` whether that is still under way. ``brought`` counts bytes of work that is over.
+    when its task began, ``busy`` whether that is still under way. ``brought`` counts bytes of work that is over, and
+    ``brought_by_lan`` those of them that did not come from outside.
     """
 
     host: str
@@ -99,6 +100,7 @@ class Row:
     busy: bool = False
     changed: int = 0
     brought: int = 0
+    brought_by_lan: int = 0
     work: Work | None = None
     broken: TaskEnded | None = None
     report: dict[str, Any] | None = None
@@ -186,6 +188,12 @@ class Story:
         """Return how many bytes the desks have brought, and how many that will be as far as is known."""
         done = sum(row.brought for row in self.hosts.values())
         under_way = [work.bytes for work in self.work.values()]
+        return done + sum(come for come, _ in under_way), done + sum(total for _, total in under_way)
+
+    def bytes_by_lan(self) -> tuple[int, int]:
+        """Return the same of what comes from a mirror or other desks, and costs the line to the outside nothing."""
+        done = sum(row.brought_by_lan for row in self.hosts.values())
+        under_way = [work.bytes for work in self.work.values() if work.now.lan]
         return done + sum(come for come, _ in under_way), done + sum(total for _, total in under_way)
 
     def rate(self, now: float) -> float:
@@ -288,13 +296,14 @@ class Story:
         """Count what a host's work has brought."""
         if row.work is not None:
             row.brought += row.work.bytes[0]
+            row.brought_by_lan += row.work.bytes[0] * row.work.now.lan
             row.work = None
             self.work.pop(row.host, None)
 
     def _progress(self, event: Progress) -> None:
         row = self.hosts.setdefault(event.host, Row(event.host))
         work = row.work
-        if work is None or work.now.item != event.item or work.now.unit != event.unit:
+        if work is None or (work.now.item, work.now.unit, work.now.lan) != (event.item, event.unit, event.lan):
             self._put_away(row)
             work = row.work = self.work[event.host] = Work(event, event.at)
         work.add(event)

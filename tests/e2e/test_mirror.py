@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
@@ -51,9 +52,15 @@ def room(controller: Controller, image: str) -> Iterator[Room]:
 
 
 @pytest.fixture(scope="module")
-def first(room: Room, controller: Controller) -> Result:
+def events() -> list[dict[str, Any]]:
+    """What the first run tells a program."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def first(room: Room, controller: Controller, events: list[dict[str, Any]]) -> Result:
     """The first run."""
-    result = controller.runs("up", "-i", str(room.inventory))
+    result = controller.runs("up", "-i", str(room.inventory), on_line=events.append)
     assert result.rc == 0, result.text
     return result
 
@@ -89,6 +96,16 @@ def test_a_room_costs_one_image_and_one_model(first: Result, room: Room) -> None
     assert image + model <= carried <= 1.02 * HEADS * (image + model)
     assert all("Paris" in first.answer(name) for name in room.names)
     assert len({image_of(room, name) for name in room.names}) == 1
+
+
+def test_a_screen_can_tell_the_line_from_the_lan(first: Result, events: list[dict[str, Any]]) -> None:
+    told = [event for event in events if event["event"] == "progress" and event["unit"] == "bytes"]
+    # The mirror, which is desk1, fetches; then it is a desk like the other.
+    assert {(event["host"], event["lan"]) for event in told if event["completed"]} == {
+        ("desk1", False),
+        ("desk1", True),
+        ("desk2", True),
+    }
 
 
 def test_a_second_run_is_one_module_a_desk_and_one_on_the_mirror(

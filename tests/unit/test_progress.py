@@ -70,6 +70,7 @@ def test_a_report_is_whole_or_not_there(file: Path, clock: Clock) -> None:
         "total": 10,
         "unit": "bytes",
         "detail": "pulling",
+        "lan": False,
     }
     assert sorted(path.name for path in file.parent.iterdir()) == ["progress", "progress.lease"]
 

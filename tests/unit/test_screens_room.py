@@ -243,6 +243,20 @@ def test_bytes_and_time_left() -> None:
     assert told.rate(300.0 + STALLED) == 0
 
 
+def test_what_the_line_carries_and_what_the_lan_does_stand_apart() -> None:
+    told = Story()
+    told.add(HostStarted(0, "Make the mirror", "model_mirror", "Bring it to the store, verified", "server"))
+    told.add(Progress(1.0, "server", "llama3.2:3b", MODEL, MODEL, "bytes"))
+    for host in ("desk1", "desk2", "desk3"):
+        told.add(HostStarted(2.0, "Make every desk answer", "ollama_models", "Bring or remove the models", host))
+        for at in (2.0, 3.0):
+            told.add(Progress(at, host, "server:5443/library/llama3.2:3b", int(at * 1e8), MODEL, "bytes", lan=True))
+    assert told.bytes() == (MODEL + 900_000_000, 4 * MODEL) and told.bytes_by_lan() == (900_000_000, 3 * MODEL)
+    traffic = text(frame(told, 3.0, 80, 12)).splitlines()[-1]
+    whole, room = words.size(MODEL), words.share(900_000_000, 3 * MODEL)
+    assert traffic.startswith(f"{whole.split()[0]}/{whole} over the line, {room} in the LAN, 300.0 MB/s, about ")
+
+
 def test_figures_are_whole_however_long_the_name_is() -> None:
     told = Story()
     told.add(HostStarted(0, "Make every desk answer", "open_webui", "Resolve the image", "desk1"))

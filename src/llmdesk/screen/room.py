@@ -132,9 +132,13 @@ def _counts(states: Counter[State]) -> str:
 
 def _traffic(story: Story, now: float) -> str:
     come, total = story.bytes()
+    near_come, near_total = story.bytes_by_lan()
     rate, left = story.rate(now), story.left(now)
     told = []
-    if come or total:
+    if near_total:
+        told.append(f"{words.share(come - near_come, total - near_total)} over the line")
+        told.append(f"{words.share(near_come, near_total)} in the LAN")
+    elif come or total:
         told.append(words.share(come, total))
     if rate:
         told.append(f"{words.size(rate)}/s")

@@ -34,7 +34,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         teller = Teller((task_vars or {}).get("inventory_hostname", "?"), self._task.get_name())
         total, brought = answer["bytes"], 0
         for pieces in parcels({name: file["size"] for name, file in files.items()}, answer["missing"]):
-            teller.tell({"item": "the bundle", "completed": brought, "total": total, "unit": "bytes", "detail": ""})
+            told = {"item": "the bundle", "completed": brought, "total": total, "unit": "bytes", "detail": ""}
+            teller.tell({**told, "lan": True})
             answer = self._bring(arguments, pieces, task_vars)
             if answer.get("failed"):
                 break

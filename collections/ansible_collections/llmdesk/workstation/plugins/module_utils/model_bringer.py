@@ -131,6 +131,7 @@ class Bringer:
         :raises SourceFailed: it did not come, or what came is not what was promised.
         """
         name = canonical(source["name"])
+        self._progress.lan = "of" in source
         manifest = self._manifest_for_all(source)
         missing = self.missing(manifest) if manifest else 0
         if manifest:

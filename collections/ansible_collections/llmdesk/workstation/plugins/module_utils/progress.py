@@ -30,6 +30,8 @@ class Progress:
         self._path = path
         self._lease = lease
         self._written = 0.0
+        self.lan = False
+        """Whether what comes is the LAN's, from a mirror or other desks, and costs the line to the outside nothing."""
 
     def report(
         self, item: str, completed: int | None = None, total: int | None = None, unit: str = "bytes", detail: str = ""
@@ -48,6 +50,7 @@ class Progress:
             silent = self._lease + 1
         if silent > self._lease:
             raise Cancelled("the run was cancelled; run it again to carry on")
+        told = {"item": item, "completed": completed, "total": total, "unit": unit, "detail": detail, "lan": self.lan}
         with open(self._path + ".new", "w", encoding="utf-8") as file:
-            json.dump({"item": item, "completed": completed, "total": total, "unit": unit, "detail": detail}, file)
+            json.dump(told, file)
         os.replace(self._path + ".new", self._path)

@@ -224,6 +224,7 @@ class Image:
 
     def _bring(self, source: dict[str, Any]) -> str:
         """Bring the image from one source and return its reference."""
+        self._progress.lan = bool(source.get("of"))
         if source.get("registry"):
             reach = self._reach(registry_host(source["registry"]))
             try:
@@ -413,7 +414,11 @@ class Image:
     def _pull_built(self, shared: str, tag: str) -> str:
         """Take what another desk has built of the same recipe, for the same CPU."""
         self._reach(shared)
-        self._pull(f"{shared}/{tag}", self._known(shared))
+        self._progress.lan = True
+        try:
+            self._pull(f"{shared}/{tag}", self._known(shared))
+        finally:
+            self._progress.lan = False
         name, version = split_tag(tag)
         self._docker.post(f"/images/{shared}/{tag}/tag?repo={name}&tag={version}")
         self._docker.delete(f"/images/{shared}/{tag}")

@@ -162,6 +162,7 @@ class Swarm:
         self._wanted = module.params
         self._check_mode = module.check_mode
         self._progress = Progress(module.params["progress_file"])
+        self._progress.lan = True
         self._blobs = os.path.join(store, "blobs")
         self._folder = os.path.join(store, FOLDER)
         self._sizes: dict[str, int] = {
