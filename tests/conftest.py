@@ -74,20 +74,29 @@ def shared(path: Path, begin: Callable[[], object], end: Callable[[], object]) -
 
     :param path: a file that stands for it.
     """
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        begin()
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with path.open("w") as used:
+        with door(path):
+            begin()
+            fcntl.flock(used, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            if _last(lock.fileno()):
-                end()
+            with door(path):
+                if _last(used.fileno()):
+                    end()
 
 
-def _last(lock: int) -> bool:
+@contextmanager
+def door(path: Path) -> Iterator[None]:
+    """Let one process at a time begin or end something."""
+    with path.with_suffix(".door").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _last(used: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -123,8 +132,7 @@ def docker_engine(say: Say, shared_folder: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def image(docker_engine: None, say: Say, shared_folder: Path) -> str:
     """The tag of the image of a desk, built by the project's own recipe."""
-    with (shared_folder / "image.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with door(shared_folder / "image"):
         return built.image(say)
 
 
