@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from docker.models.containers import Container
+from xdist.scheduler import LoadScopeScheduling
 
 from lab import desk, engine, registry, roots
 from lab import image as built
@@ -25,27 +27,45 @@ Say = Callable[[str], None]
 TIERS = ("e2e", "molecule", "integration", "unit")
 """The tiers, the one whose modules take longest first, so that nobody waits for a long one in the end."""
 
+MODELS = re.compile(r"/integration/test_(ollama|progress|model_mirror)")
+"""The modules that share a registry of models, and what goes wrong on the line to it."""
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module in one process, and those together that would wait for each other's registry or proxy."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    first = {groups[item]: _place(item) for item in sorted(items, key=_place, reverse=True)}
-    items.sort(key=lambda item: first[groups[item]])
+PROXY = re.compile(r"/(integration/test_proxy|e2e/test_behind_a_proxy)")
+"""Those that take turns at the proxy."""
 
 
-def _group(item: pytest.Item) -> str:
-    if "registry" in getattr(item, "fixturenames", ()):
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a process what has to stay in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return together(nodeid)
+
+
+def together(nodeid: str) -> str:
+    """Return what a test stays in one process with: its module, or those that would wait for each other."""
+    if MODELS.search(nodeid):
         return "models"
-    return "proxy" if "proxy" in item.path.stem else f"{item.path.parent.name}/{item.path.stem}"
+    return "proxy" if PROXY.search(nodeid) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Let ``-n`` hand out what belongs together."""
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: the models, then tier by tier."""
+    for item in items:
+        uses = item.path.parent.name == "integration" and "registry" in getattr(item, "fixturenames", ())
+        if uses and together(item.nodeid) != "models":
+            raise pytest.UsageError(f"{item.nodeid} uses the registry of models, and MODELS does not name its module")
+    items.sort(key=_place)
 
 
 def _place(item: pytest.Item) -> int:
-    """Return where an item's group has its place; the models' is by far the longest."""
-    tier = item.path.parent.name
-    return -1 if _group(item) == "models" else TIERS.index(tier) if tier in TIERS else 0
+    tier, group = item.path.parent.name, together(item.nodeid)
+    return -1 if group in ("models", "proxy") else TIERS.index(tier) if tier in TIERS else 0
 
 
 @pytest.fixture(scope="session")
