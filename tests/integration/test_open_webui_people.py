@@ -114,7 +114,7 @@ def server(image: str) -> Iterator[Page]:
     )
     try:
         page = Page(container)
-        until(page.owner.ready, "the page is ready", 120)
+        until(page.owner.ready, "the page is ready", 300)
         desk.run(container, f"echo FROM /demo.gguf > /Modelfile && ollama create {MODEL} -f /Modelfile")
         page.owner.request("POST", "/api/v1/auths/signup", OWNER)
         page.owner.sign_in(OWNER["email"], OWNER["password"])
