@@ -237,9 +237,9 @@ class Handler(BaseHTTPRequestHandler):
                     block = answer.read(BLOCK)
                     if not block:
                         break
+                    registry.bytes += len(block)
                     self._write(block)
                     sent += len(block)
-                    registry.bytes += len(block)
                     given_up, wait = time.monotonic() + PATIENCE, 0.5
                 if self.command == "GET" and wanted is not None and sent < wanted:
                     raise ConnectionError("the answer broke off")
