@@ -239,3 +239,15 @@ def test_a_mirror_is_believed_where_its_registry_cannot_be_asked(
     ollama.pullable.add(on_mirror)
     source = {"name": on_mirror, "of": "dead.example/library/tiny:1"}
     assert ensure("tiny:1", [source])["source"] == on_mirror
+
+
+@pytest.mark.parametrize("of", [None, "llama3.2:3b"])
+def test_only_what_a_mirror_brings_is_the_lans(
+    ensure: Callable[..., dict[str, Any]], ollama: Server, tmp_path: Path, of: str | None
+) -> None:
+    ollama.pullable.add("mirror.example/library/llama3.2:3b")
+    (tmp_path / "progress.lease").touch()
+    # As Ansible hands sources over: what was not given is there, and None.
+    source = {"name": "mirror.example/library/llama3.2:3b", "of": of}
+    ensure("llama3.2:3b", [source], progress_file=str(tmp_path / "progress"))
+    assert json.loads((tmp_path / "progress").read_text())["lan"] is bool(of)

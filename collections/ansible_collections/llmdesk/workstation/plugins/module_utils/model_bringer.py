@@ -131,13 +131,13 @@ class Bringer:
         :raises SourceFailed: it did not come, or what came is not what was promised.
         """
         name = canonical(source["name"])
-        self._progress.lan = "of" in source
         manifest = self._manifest_for_all(source)
         missing = self.missing(manifest) if manifest else 0
         if manifest:
             check_pin(source, manifest)
             self._check_mirror(source, manifest)
             self._check_room(missing)
+        self._progress.lan = bool(source.get("of"))
         try:
             self._pull_until_whole(source, name, manifest)
             self._check_arrival(source, name)
@@ -146,6 +146,8 @@ class Bringer:
             if error.reason in WRONG and name not in before:
                 self._forget(name)
             raise
+        finally:
+            self._progress.lan = False
         if name != target:
             self.copy(name, target)
         return missing
