@@ -201,13 +201,18 @@ class _There:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-            try:
-                self._process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._end()
+
+    def _end(self) -> int:
+        """End the connection, which may stay open where somebody over there holds it, and return ssh's exit code."""
+        with contextlib.suppress(OSError):
+            assert self._process.stdin
+            self._process.stdin.close()
+        try:
+            return self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def greeting(self) -> dict[str, str] | None:
         """Return the versions that the worker has, None where none came; what a shell says before is passed on."""
@@ -244,7 +249,7 @@ class _There:
             return self._fail(
                 REFUSED, f"has {theirs}, and this machine {ours}. Bring both to the same version; nothing was sent."
             )
-        rc = self._process.wait()
+        rc = self._end()
         if rc == 255:
             return self._fail(LOST, f"was not reached: {self._last() or 'ssh gave no reason'}")
         return self._fail(

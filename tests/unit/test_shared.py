@@ -3,39 +3,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from multiprocessing.connection import Connection
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.conftest import shared
 
 
-def use(path: Path, told: Connection) -> None:
-    """Be a process of the run: use it until told to go."""
-    log = path.with_suffix(".log")
-
-    def note(word: str) -> None:
-        with log.open("a") as file:
-            file.write(f"{word}\n")
-
-    with shared(path, lambda: note("begin"), lambda: note("end")):
-        told.send("here")
-        told.recv()
-
-
 def test_two_use_it_at_once_and_the_last_ends_it(tmp_path: Path) -> None:
-    path = tmp_path / "docker"
-    context = multiprocessing.get_context("fork")
-    people = []
-    for _ in range(2):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=use, args=(path, theirs))
-        process.start()
-        people.append((process, ours))
-        assert ours.poll(10), "it waits for the other"
-        assert ours.recv() == "here"
-    for process, ours in people:
-        assert path.with_suffix(".log").read_text().split() == ["begin", "begin"]
-        ours.send("go")
-        process.join(10)
-    assert path.with_suffix(".log").read_text().split() == ["begin", "begin", "end"]
+    said: list[str] = []
+
+    def use() -> ExitStack:
+        """Use it as a process of its own would: a lock belongs to the file that was opened, and each opens it."""
+        stack = ExitStack()
+        stack.enter_context(shared(tmp_path / "docker", lambda: said.append("begin"), lambda: said.append("end")))
+        return stack
+
+    first, second = use(), use()
+    assert said == ["begin", "begin"]
+    first.close()
+    assert said == ["begin", "begin"]
+    second.close()
+    assert said == ["begin", "begin", "end"]
