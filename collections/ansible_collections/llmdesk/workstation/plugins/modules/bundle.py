@@ -15,6 +15,8 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.progress
 options:
   path:
     description: The folder; made where it is missing.
@@ -47,9 +49,6 @@ options:
     description: How often in a row a download that brings nothing is resumed.
     type: int
     default: 3
-  progress_file:
-    description: Where the module writes how far it is. Set by the action plugin.
-    type: path
 attributes:
   check_mode:
     support: full

@@ -14,6 +14,8 @@ description:
 version_added: 0.1.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.progress
 options:
   models:
     description: Models to have.
@@ -47,6 +49,11 @@ options:
     description: The sha256 of what the mirror is set to, which it keeps beside it.
     type: str
     required: true
+  names:
+    description: The names that its certificate has to be for. Others, by which another room knows it, may be there too.
+    type: list
+    elements: str
+    default: []
   config_dir:
     description: Folder of the mirror's configuration.
     type: path
@@ -63,9 +70,6 @@ options:
     description: How often in a row a piece that brings nothing is asked for again.
     type: int
     default: 3
-  progress_file:
-    description: Where the module writes how far it is. Set by the action plugin.
-    type: path
 attributes:
   check_mode:
     support: full
@@ -179,7 +183,9 @@ class Blobs:
     def ensure(self) -> dict[str, Any]:
         """Fetch what is missing, and return the module's result."""
         configuration = (read_whole(os.path.join(self._wanted["config_dir"], "configuration")) or "").strip()
-        standing = configuration == self._wanted["configuration"] and self._runs()
+        certified = (read_whole(os.path.join(self._wanted["config_dir"], "names")) or "").split()
+        named = set(self._wanted["names"]) <= set(certified)
+        standing = configuration == self._wanted["configuration"] and named and self._runs()
         result: dict[str, Any] = {
             "standing": standing,
             "configuration": configuration,
@@ -369,6 +375,7 @@ def main() -> None:
             "models": {**at, "options": about},
             "images": {**at, "options": about},
             "configuration": {"type": "str", "required": True},
+            "names": {"type": "list", "elements": "str", "default": []},
             "config_dir": {"type": "path", "default": "/etc/llmdesk/mirror"},
             "state_dir": {"type": "path", "default": "/var/lib/llmdesk-mirror"},
             "run_dir": {"type": "path", "default": "/run/llmdesk-mirror"},

@@ -20,6 +20,7 @@ author:
   - llmdesk maintainers (@llmdesk)
 extends_documentation_fragment:
   - llmdesk.workstation.network
+  - llmdesk.workstation.progress
 options:
   name:
     description: The model's name; without a tag it means C(latest).
@@ -183,9 +184,6 @@ options:
     description: How often in a row a pull that brings nothing is resumed before the next source is tried.
     type: int
     default: 3
-  progress_file:
-    description: Where the module writes how far it is. Set by the action plugin.
-    type: path
 attributes:
   check_mode:
     support: full

@@ -17,6 +17,7 @@ author:
   - llmdesk maintainers (@llmdesk)
 extends_documentation_fragment:
   - llmdesk.workstation.network
+  - llmdesk.workstation.progress
 options:
   sources:
     description: Where the image may come from, best first.
@@ -76,9 +77,6 @@ options:
     default: 5
   recipe:
     description: Folder of the build's files. Set by the action plugin.
-    type: path
-  progress_file:
-    description: Where the module writes how far it is. Set by the action plugin.
     type: path
 attributes:
   check_mode:

@@ -19,6 +19,8 @@ description:
 version_added: 0.2.0
 author:
   - llmdesk maintainers (@llmdesk)
+extends_documentation_fragment:
+  - llmdesk.workstation.progress
 options:
   blobs:
     description: The blobs that shall be there. Those that are, and small ones, are passed over.
@@ -61,9 +63,6 @@ options:
     description: Seconds that the mirror may take to answer.
     type: float
     default: 5
-  progress_file:
-    description: Where the module writes how far it is. Set by the action plugin.
-    type: path
 attributes:
   check_mode:
     support: full
