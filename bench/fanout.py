@@ -24,10 +24,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pygal
 from ansible_collections.llmdesk.workstation.plugins.module_utils import swarm
 
+from bench.chart import look
 from bench.mirror import tables as mirror_tables
 from lab import models, roots, wan
+from lab.engine import REPOSITORY
 from lab.lan import Host, lan
 from lab.seed import serve
 
@@ -37,12 +40,15 @@ HEAD = (
     "|---|---|---|---|---|---|---|"
 )
 RATE = "100mbit"
-ROOMS = ((4, RATE), (8, RATE), (16, RATE), (16, "50mbit"))
+ROOMS = ((4, RATE), (8, RATE), (16, RATE), (4, "50mbit"), (16, "50mbit"))
 """Desks, and the speed of their ports. Two cores carry about a gigabit of a swarm a second: 16 desks at full speed are
 held up by them, and show at half of it what a LAN would do."""
 WAN = (2, 8, 16)
 PATIENCE = 600.0
 """Seconds after which a transfer has failed."""
+
+TITLE = "One model for a room, by the number of desks"
+PICTURE = REPOSITORY / "docs/images/fanout.svg"
 
 # The growth model.
 GROWTH = (8, 50, 200, 1000)
@@ -185,23 +191,53 @@ def table(
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     size, limit = file.stat().st_size, file.stat().st_size * 8 / wan.bits(RATE)
     rows = []
+    lines: dict[str, dict[int, float]] = {}
     for desks, rate in rooms:
         with room(desks, file, digest, rate) as measured:
             if rate == RATE:  # once, since the ports leave it no choice
                 say(f"{size / 1e6:.0f} MB to {desks} desks from one server")
-                rows.append(_row(desks, "one server", [measured.one_server()], limit, desks))
+                alone = measured.one_server()
+                rows.append(_row(desks, "one server", [alone], limit, desks))
+                lines.setdefault("one server", {})[desks] = alone.seconds / limit
             many = []
             for turn in range(turns):
                 say(f"{size / 1e6:.0f} MB to {desks} desks by swarm, turn {turn + 1} of {turns}")
                 many.append(measured.swarm())
         way = "swarm" if rate == RATE else f"swarm, ports of {rate}/s"
-        rows.append(_row(desks, way, many, size * 8 / wan.bits(rate), 1))
+        one_copy = size * 8 / wan.bits(rate)
+        rows.append(_row(desks, way, many, one_copy, 1))
+        lines.setdefault(way, {})[desks] = statistics.median(turn.seconds for turn in many) / one_copy
     for desks in GROWTH:
         say(f"simulating {desks} desks")
         growth = rounds(desks, PIECES, NEIGHBOURS, seed=desks) / PIECES
         rows.append(f"| {desks} | one server, simulated | {desks * limit:.0f} s | {desks:.2f} | | {desks:.1f} | |")
         rows.append(f"| {desks} | swarm, simulated | {growth * limit:.0f} s | {growth:.2f} | | | |")
-    return "\n".join([*rows, "", mirror_tables(turns, say, file, WAN)])
+        lines.setdefault("one server, simulated", {})[desks] = float(desks)
+        lines.setdefault("swarm, simulated", {})[desks] = growth
+    draw(lines)
+    picture = f"![{TITLE}](../docs/images/{PICTURE.name})"
+    return "\n".join([*rows, "", picture, "", mirror_tables(turns, say, file, WAN)])
+
+
+def draw(lines: dict[str, dict[int, float]]) -> None:
+    """Write the growth as a picture.
+
+    :param lines: of each way, the time against that of one copy, by the number of desks.
+    """
+    sizes = sorted({desks for line in lines.values() for desks in line})
+    chart = pygal.Line(
+        title=TITLE,
+        x_title="desks",
+        y_title="time against one copy at a port's speed",
+        x_labels=[str(desks) for desks in sizes],
+        y_labels=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+        range=(1, 1000),
+        logarithmic=True,
+        **look("#e8590c", "#0b7285", "#5f3dc4", "#ffa94d", "#66d9e8"),
+    )
+    for name, line in lines.items():
+        chart.add(name, [round(line[desks], 2) if desks in line else None for desks in sizes])
+    PICTURE.write_text(chart.render())
 
 
 def _row(desks: int, way: str, turns: list[Spread], limit: float, copies: int) -> str:

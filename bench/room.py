@@ -20,8 +20,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pygal
 import yaml
 
+from bench.chart import look
 from bench.race import Race
 from lab import cache
 from lab.engine import REPOSITORY
@@ -202,22 +204,9 @@ def finished(desks: int, say: Say, keep: bool, inventory: Path | None) -> Iterat
 
 def draw(measured: list[Turns]) -> None:
     """Write the growth of the three as a picture."""
-    import pygal
-    from pygal.style import Style
-
-    quiet = Style(background="white", plot_background="white", colors=("#0b7285", "#868e96", "#e8590c"))
-    chart = pygal.XY(
-        title=TITLE,
-        x_title="desks",
-        y_title="seconds",
-        style=quiet,
-        js=(),
-        width=800,
-        height=420,
-        range=(0, max(map(max, (turns.setup + turns.pyinfra + turns.site for turns in measured)))),
-        legend_at_bottom=True,
-        disable_xml_declaration=True,
-    )
+    slowest = max(map(max, (turns.setup + turns.pyinfra + turns.site for turns in measured)))
+    colors = look("#0b7285", "#868e96", "#e8590c")
+    chart = pygal.XY(title=TITLE, x_title="desks", y_title="seconds", range=(0, slowest), **colors)
     for title, name in (("llmdesk", "site"), ("ansible -m setup", "setup"), ("pyinfra", "pyinfra")):
         chart.add(title, [(turns.desks, round(statistics.median(getattr(turns, name)), 2)) for turns in measured])
     PICTURE.write_text(chart.render())
