@@ -89,11 +89,15 @@ def image_of(room: Room, name: str) -> str:
     return desk.run(room.desk(name), "docker inspect --format '{{.Image}}' open-webui").strip()
 
 
+def one_copy() -> int:
+    """Return the bytes of one image and one model."""
+    stores = ((f"{PREFIX}-registry", registry.REFERENCE), (f"{PREFIX}-models", MODEL))
+    return sum(int(layer["size"]) for store, name in stores for layer in manifest(store, name, "layers"))
+
+
 def test_a_room_costs_one_image_and_one_model(first: Result, room: Room) -> None:
-    image = sum(layer["size"] for layer in manifest(f"{PREFIX}-registry", registry.REFERENCE, "layers"))
-    model = sum(layer["size"] for layer in manifest(f"{PREFIX}-models", MODEL, "layers"))
     carried = room.wan_bytes() - HEADS * proxy.carried(f"{PREFIX}-proxy", but=(registry.HOST, models.HOST))
-    assert image + model <= carried <= 1.02 * HEADS * (image + model)
+    assert one_copy() <= carried <= 1.02 * HEADS * one_copy()
     assert all("Paris" in first.answer(name) for name in room.names)
     assert len({image_of(room, name) for name in room.names}) == 1
 
@@ -106,6 +110,8 @@ def test_a_screen_can_tell_the_line_from_the_lan(first: Result, events: list[dic
         ("desk1", True),
         ("desk2", True),
     }
+    totals = {event["item"]: event["total"] for event in told if not event["lan"]}
+    assert one_copy() <= sum(totals.values()) <= 1.02 * one_copy()
 
 
 def test_a_second_run_is_one_module_a_desk_and_one_on_the_mirror(

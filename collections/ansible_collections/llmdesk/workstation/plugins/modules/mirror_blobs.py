@@ -137,7 +137,9 @@ import os
 import platform
 import socket
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -179,6 +181,8 @@ class Blobs:
         self._state: str = module.params["state_dir"]
         self._socket = os.path.join(module.params["run_dir"], "cache.sock")
         self._said: list[str] = []
+        self._totals: Counter[str] = Counter()
+        self._came: Counter[str] = Counter()
 
     def ensure(self) -> dict[str, Any]:
         """Fetch what is missing, and return the module's result."""
@@ -294,24 +298,29 @@ class Blobs:
                 f"{need / 1e9:.1f} GB are needed and {self._state} has {free / 1e9:.1f} GB left: nothing was fetched"
             )
             return
-        for blob in sorted(missing.values(), key=lambda blob: int(blob["size"])):
+        for blob in missing.values():
+            self._totals[blob["name"]] += blob["size"]
+        # One model or image after the other, so that each has one line of progress, and what is small is there soon.
+        for blob in sorted(missing.values(), key=lambda blob: (self._totals[blob["name"]], blob["name"], blob["size"])):
             for again in (True, False):
                 try:
                     self._fetch(blob)
                 except NotHad as error:
                     self._said.append(f"{blob['name']}: {error}")
                     break
-                kept = mirror_store.keep(self._state, self._checking)
+                kept = mirror_store.keep(self._state, partial(self._checking, blob))
                 if blob["digest"] not in kept.wrong or not again:
                     self._said += kept.said
                     break
+            self._came[blob["name"]] += blob["size"]
 
-    def _checking(self, digest: str, total: int, done: int) -> None:
-        self._progress.report(f"sha256:{digest[:12]}", done, total, detail="hashing")
+    def _checking(self, blob: dict[str, Any], _digest: str, total: int, done: int) -> None:
+        came = self._came[blob["name"]] + blob["size"]
+        self._progress.report(blob["name"], came, self._totals[blob["name"]], detail=f"hashing, {done / total:.0%}")
 
     def _fetch(self, blob: dict[str, Any]) -> None:
         """Bring a blob into the cache, in pieces."""
-        starts = list(range(0, blob["size"], PIECE))
+        name, starts = blob["name"], list(range(0, blob["size"], PIECE))
         done = 0
         pool = ThreadPoolExecutor(AT_ONCE)
         self._stopped = False
@@ -320,7 +329,7 @@ class Blobs:
             while left:
                 ended, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
                 done += sum(future.result() for future in ended)
-                self._progress.report(blob["name"], done, blob["size"])
+                self._progress.report(name, self._came[name] + done, self._totals[name])
         finally:
             self._stopped = True
             pool.shutdown()
