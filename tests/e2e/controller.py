@@ -16,6 +16,7 @@ from typing import Any
 
 from lab import registry
 from lab.engine import REPOSITORY
+from tests.e2e.person import heard
 
 Say = Callable[[str], None]
 
@@ -44,9 +45,9 @@ class Controller:
     def types(self, *arguments: str, on_line: Callable[[str], None] = lambda _line: None) -> tuple[int, list[str]]:
         """Run ``./llmdesk`` to its end and return its exit code and lines."""
         lines = []
-        with self.begins(*arguments) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
+        process = self.begins(*arguments)
+        with heard(process) as said:
+            for line in said:
                 lines.append(line.rstrip("\n"))
                 on_line(line)
         return process.returncode, lines

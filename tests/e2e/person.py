@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from docker.models.containers import Container
 from playwright.sync_api import Browser, sync_playwright
@@ -37,6 +37,18 @@ class Typed:
         found: dict[str, Any] = json.loads(self.text.strip().splitlines()[-1])
         assert found["event"] == "result", self.text
         return found
+
+
+@contextlib.contextmanager
+def heard(process: subprocess.Popen[str]) -> Iterator[IO[str]]:
+    """Listen to a process to its end; a test whose time is over does not wait for it."""
+    with process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+        except BaseException:
+            process.kill()
+            raise
 
 
 class Person:
@@ -82,9 +94,9 @@ class Person:
         """Run a command in the clone to its end, with a line now and then about how far it is."""
         lines = []
         spoken = time.monotonic()
-        with self.begins(command) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
+        process = self.begins(command)
+        with heard(process) as said:
+            for line in said:
                 lines.append(line)
                 if time.monotonic() - spoken > SPEAK:
                     spoken = time.monotonic()

@@ -23,7 +23,7 @@ from docker.models.containers import Container
 from lab import desk
 from lab.engine import REPOSITORY
 from lab.windows import collections, machine, scenarios, sshd
-from tests.e2e.person import SPEAK, Typed
+from tests.e2e.person import SPEAK, Typed, heard
 
 PC, DISTRO = "llmdesk-e2e-pc", "llmdesk-e2e-distro"
 NO_PYTHON = "apt-get purge -y -qq python3 python3-minimal > /dev/null && apt-get autoremove -y -qq > /dev/null"
@@ -69,7 +69,7 @@ class Windows:
         program = "import sys; from llmdesk.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", program, *arguments, "-i", str(self._inventory)]
         lines = []
-        with subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
             env=self._environment,
@@ -77,10 +77,10 @@ class Windows:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        ) as process:
-            assert process.stdout is not None
+        )
+        with heard(process) as said:
             spoken = time.monotonic()
-            for line in process.stdout:
+            for line in said:
                 lines.append(line)
                 if time.monotonic() - spoken > SPEAK:
                     spoken = time.monotonic()
