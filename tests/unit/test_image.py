@@ -604,10 +604,25 @@ def test_who_builds_hands_it_on_and_who_may_not_waits(engine: UnixSocket, one_bu
     engine.answers[push] = Reply(lines=('{"status":"Pushed"}\r\n',))
     assert shared(may_build=True).ensure()["tried"] == []
     engine.answers[push] = Reply(lines=('{"error":"no basic auth credentials"}\r\n',))
-    tried = shared(may_build=True).ensure()["tried"]
-    assert tried == [
+    result = shared(may_build=True).ensure()
+    assert result["tried"] == [
         {"source": SHARED, "error": "the built image could not be handed on: no basic auth credentials"}
     ], "and the desk goes on"
+    assert not result["handed_on"]
+
+
+@pytest.mark.parametrize(
+    "why", ["dial tcp: connect: connection refused", "unauthorized", "x509: certificate signed by unknown authority"]
+)
+def test_a_mirror_that_cannot_be_asked_keeps_nobody_from_building(engine: UnixSocket, one_build: str, why: str) -> None:
+    name, version = split_tag(one_build)
+    engine.answers[f"POST /images/create?fromImage={SHARED}/{name}&tag={version}"] = Reply(
+        lines=(json.dumps({"error": why}) + "\r\n",)
+    )
+    engine.answers[f"POST /images/{SHARED}/{name}/push?tag={version}"] = Reply(lines=('{"error":"dead"}\r\n',))
+    result = shared(may_build=False).ensure()
+    assert result["image"]["reference"] == one_build
+    assert [entry["error"] for entry in result["tried"]] == [why, "the built image could not be handed on: dead"]
 
 
 def test_check_mode_asks_nobody(engine: UnixSocket) -> None:

@@ -73,6 +73,26 @@ def test_one_desk_builds_and_the_others_take_it(breaks: int, tmp_path: Path, mon
     assert breaks or not room.in_turn, "they take it side by side"
 
 
+def test_a_mirror_that_does_not_take_it_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room(0)
+    at_once = threading.Barrier(2)
+
+    def module(action: Any, tmp: Any, task_vars: dict[str, Any]) -> dict[str, Any]:
+        if room.builders and action._task.args["may_build"]:
+            at_once.wait(10)
+        result = room.module(action, tmp, task_vars)
+        room.built = False
+        return {**result, "handed_on": False}
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(ProgressActionBase, "run", module)
+    monkeypatch.setattr(open_webui_image, "Teller", room.teller)
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda name: room.desk(name, SHARED), ("desk1", "desk2", "desk3")))
+    assert all("image" in result for result in results)
+    assert sorted(room.builders) == ["desk1", "desk2", "desk3"]
+
+
 def test_a_desk_without_a_mirror_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room(0)
     room.all_wait.set()

@@ -2,7 +2,8 @@
 """Brings the recipe of the build to the desk, and shows the module's progress while it works.
 
 A build takes minutes and a gigabyte from outside. Where desks share a mirror, one of those that need it builds and
-hands it on, and the others wait for that and take it, side by side; should it fail, the next one builds.
+hands it on, and the others wait for that and take it, side by side; should it fail, the next one builds. Where the
+mirror does not take what is built, nobody waits any more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import turn
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import build_alone, builds_alone, turn
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils.progress import ProgressActionBase, Teller
 
 RECIPE = Path(__file__).parents[2] / "roles" / "open_webui" / "files" / "image"
@@ -30,14 +31,17 @@ class ActionModule(ProgressActionBase):
             return super().run(tmp, task_vars)
         teller = Teller((task_vars or {}).get("inventory_hostname", "?"), self._task.get_name())
         while True:
-            self._task.args["may_build"] = False
+            self._task.args["may_build"] = builds_alone(shared)
             result = super().run(tmp, task_vars)
-            if "image" in result:
+            if "image" in result or self._task.args["may_build"]:
                 return result
             with turn(shared, lambda: teller.tell(WAITING)) as waited:
                 if not waited:
                     self._task.args["may_build"] = True
-                    return super().run(tmp, task_vars)
+                    result = super().run(tmp, task_vars)
+                    if not result.get("handed_on", True):
+                        build_alone(shared)
+                    return result
 
     def _more_arguments(self, folder: str) -> dict[str, Any]:
         if not any(source.get("build") for source in self._task.args.get("sources") or []):

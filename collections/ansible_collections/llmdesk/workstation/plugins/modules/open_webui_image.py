@@ -56,7 +56,8 @@ options:
         type: str
         choices: [cuda, rocm, vulkan, cpu]
   may_build:
-    description: Whether it may be built here; false takes only what another desk has built.
+    description: Whether it may be built here; false takes only what another desk has built, where the mirror says that
+      none has. A mirror that says nothing keeps nobody from building.
     type: bool
     default: true
   push_password:
@@ -124,6 +125,10 @@ tried:
   returned: always
   type: list
   elements: dict
+handed_on:
+  description: False where it was built here and the mirror did not take it for the others.
+  returned: success
+  type: bool
 """
 
 import base64
@@ -175,6 +180,10 @@ MANIFESTS = (
 )
 
 
+# What Docker says of an image that a registry does not have, by its version and its store of images.
+UNKNOWN = re.compile("manifest unknown|name unknown|not found")
+
+
 class SourceFailed(Exception):
     """A source did not bring the image; the next one may."""
 
@@ -191,6 +200,7 @@ class Image:
         network.use(self._proxy, self._credentials)
         self._progress = Progress(module.params["progress_file"])
         self.tried: list[dict[str, str]] = []
+        self._handed_on = True
 
     def ensure(self) -> dict[str, Any]:
         """Bring the image and return the module's result.
@@ -200,7 +210,8 @@ class Image:
         if self._check_mode:
             first = spelled(self._wanted["sources"][0])
             image: dict[str, Any] = {"reference": first, "source": first}
-            return {"changed": True, "image": image, "tried": [], "diff": {"before": {}, "after": image}}
+            difference: dict[str, Any] = {"before": {}, "after": image}
+            return {"changed": True, "image": image, "tried": [], "handed_on": True, "diff": difference}
         before = {image["Id"] for image in self._docker.get("/images/json")}
         for source in self._wanted["sources"]:
             try:
@@ -215,7 +226,13 @@ class Image:
                 }
                 known = image["id"] in before
                 difference = {"before": {"id": image["id"] if known else None}, "after": {"id": image["id"]}}
-                return {"changed": not known, "image": image, "tried": self.tried, "diff": difference}
+                return {
+                    "changed": not known,
+                    "image": image,
+                    "tried": self.tried,
+                    "handed_on": self._handed_on,
+                    "diff": difference,
+                }
             except (SourceFailed, BuildFailed, DockerFailure, Damaged, OSError) as error:
                 self.tried.append({"source": spelled(source), "error": str(error)})
         raise SourceFailed("; ".join(f"{entry['source']}: {entry['error']}" for entry in self.tried))
@@ -399,13 +416,16 @@ class Image:
             try:
                 return self._pull_built(shared, build.tag)
             except (SourceFailed, DockerFailure) as error:
-                if not self._wanted["may_build"]:
+                if not UNKNOWN.search(str(error)):
+                    self.tried.append({"source": shared, "error": str(error)})
+                elif not self._wanted["may_build"]:
                     raise SourceFailed(f"no desk has built it yet ({error})") from error
         tag = build.image()
         if shared:
             try:
                 self._push(shared, tag)
             except DockerFailure as error:
+                self._handed_on = False
                 self.tried.append({"source": shared, "error": f"the built image could not be handed on: {error}"})
         return tag
 

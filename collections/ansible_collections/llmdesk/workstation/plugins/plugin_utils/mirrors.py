@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a controller keeps of mirrors: certificates, which desks trust whether or not a run has touched the mirror, and
-whose turn it is to build for it.
+"""What a controller keeps of mirrors: certificates, which desks trust whether or not a run has touched the mirror,
+whose turn it is to build for it, and whether it takes what is built.
 """
 
 from __future__ import annotations
@@ -39,6 +39,19 @@ def authority(mirror: str) -> str:
         return authority_file(mirror).read_text(encoding="utf-8") if mirror else ""
     except OSError:
         return ""
+
+
+def build_alone(mirror: str) -> None:
+    """Note for the rest of this run that a mirror does not take what is built, so that nobody waits for it."""
+    authority_file(mirror).with_suffix(".alone").write_text(str(os.getppid()), encoding="utf-8")
+
+
+def builds_alone(mirror: str) -> bool:
+    """Return whether that was noted in this run, which a worker knows by its parent."""
+    try:
+        return authority_file(mirror).with_suffix(".alone").read_text(encoding="utf-8") == str(os.getppid())
+    except OSError:
+        return False
 
 
 @contextmanager
