@@ -198,7 +198,11 @@ class Swarm:
         # What aria2 has asked of a desk that was switched off, it asks nobody else for, a minute long. Started anew it
         # asks those who are there; it may be for as long as that brings something.
         while pending:
-            process = self._start(pending)
+            try:
+                process = self._start(pending)
+            except OSError as error:
+                self._left.update(dict.fromkeys(pending, f"no swarm could begin: {error}"))
+                break
             try:
                 why = self._follow(process, pending)
             except BaseException:
@@ -265,11 +269,10 @@ class Swarm:
         return process
 
     def _address(self) -> str:
-        """Return the desk's own address in the network of the mirror, which has just answered."""
+        """Return the desk's own address in the network of the mirror: a name may have addresses that lead nowhere."""
         mirror = urlsplit(self._wanted["url"])
-        family, kind, _protocol, _name, there = socket.getaddrinfo(mirror.hostname, 1, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as line:
-            line.connect(there)  # which sends nothing
+        there = (mirror.hostname or "", mirror.port or 443)
+        with socket.create_connection(there, self._wanted["timeout_connect"]) as line:
             return str(line.getsockname()[0])
 
     def _follow(self, process: subprocess.Popen[bytes], pending: list[str]) -> str:

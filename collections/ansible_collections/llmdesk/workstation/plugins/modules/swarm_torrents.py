@@ -118,9 +118,10 @@ class Torrents:
         """Return the blobs that are worth a torrent, and their bytes."""
         found = {}
         for name in os.listdir(self._blobs) if os.path.isdir(self._blobs) else []:
-            size = os.path.getsize(os.path.join(self._blobs, name))
-            if name.startswith(PREFIX) and size >= swarm.SMALLEST:
-                found[name[len(PREFIX) :]] = size
+            if name.startswith(PREFIX):  # and is none that is being written
+                size = os.path.getsize(os.path.join(self._blobs, name))
+                if size >= swarm.SMALLEST:
+                    found[name[len(PREFIX) :]] = size
         return found
 
     def _present(self) -> list[str]:
