@@ -290,13 +290,18 @@ class Story:
             row.ended = event.at
             self._inside.pop(event.host, None)
         if not event.item:
-            self._put_away(row)
+            self._put_away(row, whole=not event.broken)
 
-    def _put_away(self, row: Row) -> None:
-        """Count what a host's work has brought."""
+    def _put_away(self, row: Row, whole: bool = False) -> None:
+        """Count what a host's work has brought.
+
+        :param whole: it is over and was no failure, so that the last of it has come since it was told.
+        """
         if row.work is not None:
-            row.brought += row.work.bytes[0]
-            row.brought_by_lan += row.work.bytes[0] * row.work.now.lan
+            come, total = row.work.bytes
+            brought = total if whole else come
+            row.brought += brought
+            row.brought_by_lan += brought * row.work.now.lan
             row.work = None
             self.work.pop(row.host, None)
 

@@ -191,3 +191,11 @@ def test_the_next_item_starts_from_nothing() -> None:
     told.add(pull(1, 100))
     told.add(Progress(2, "desk1", "other", 0, 10, "bytes"))
     assert told.work["desk1"].rate is None
+
+
+@pytest.mark.parametrize(("outcome", "bytes_then"), [("changed", 100), ("failed", 40)])
+def test_work_that_ended_well_has_brought_all_of_it(outcome: str, bytes_then: int) -> None:
+    told = Story()
+    told.add(Progress(1.0, "desk1", "llama3.2:3b", 40, 100, "bytes", lan=True))
+    told.add(TaskEnded(2.0, "ollama_models", "Bring or remove the models", "desk1", outcome))
+    assert told.bytes() == told.bytes_by_lan() == (bytes_then, bytes_then)
