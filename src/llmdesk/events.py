@@ -14,6 +14,9 @@ PROGRESS = "llmdesk-progress "
 HOSTS = "llmdesk-hosts "
 """How the line begins by which the collection's callback names the hosts of a play, those of later batches too."""
 
+DESKS = "llmdesk-desks "
+"""How the line begins by which it names all desks that the run is about, before the first play."""
+
 REBOOT = "Reboot and run again"
 """How the message of a failure begins that needs nothing but a restart of Windows."""
 
@@ -45,6 +48,18 @@ class HostsNamed(Event):
     """A play is going to work on these hosts, if not at once."""
 
     hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DesksNamed(Event):
+    """The run is about these desks, although a play before theirs may end it."""
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlayStopped(Event):
+    """Ansible ended a play before all of its hosts were through: too many have failed, or all."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +174,8 @@ def parse(event: dict[str, Any]) -> Event | None:
         return _ended(at, kind, data, text)
     if kind == "playbook_on_stats":
         return Recap(at, _recap(data))
+    if kind == "playbook_on_no_hosts_remaining":
+        return PlayStopped(at)
     if kind in _SAID:
         return _said(at, text)
     return None
@@ -249,6 +266,8 @@ def _recap(data: dict[str, Any]) -> dict[str, dict[str, int]]:
 def _said(at: float, line: str) -> Event | None:
     if line.startswith(HOSTS):
         return HostsNamed(at, tuple(json.loads(line[len(HOSTS) :])))
+    if line.startswith(DESKS):
+        return DesksNamed(at, tuple(json.loads(line[len(DESKS) :])))
     if not line.startswith(PROGRESS):
         return Said(at, line) if line else None
     try:

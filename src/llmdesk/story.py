@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, Said, TaskEnded, TaskStarted
+from llmdesk.events import (
+    DesksNamed,
+    Event,
+    HostsNamed,
+    HostStarted,
+    PlayStopped,
+    Progress,
+    Recap,
+    Said,
+    TaskEnded,
+    TaskStarted,
+)
 from llmdesk.run import HOST_FAILED, REBOOT_NEEDED
 
 WINDOWS = {"bytes": 10.0, "steps": 120.0}
@@ -86,13 +97,15 @@ class Work:
 class Row:
     """One host's part of the run.
 
-    ``began`` is None before its first task, ``ended`` until it reported, broke, or the run was over. ``since`` is
-    when its task began, ``busy`` whether that is still under way. ``brought`` counts bytes of work that is over, and
-    ``brought_by_lan`` those of them that did not come from outside.
+    ``began`` is None before its first task, ``ended`` until it reported, broke, or the run was over. ``touched`` says
+    whether a task has begun that does more than to say something. ``since`` is when its task began, ``busy`` whether
+    that is still under way. ``brought`` counts bytes of work that is over, and ``brought_by_lan`` those of them that
+    did not come from outside.
     """
 
     host: str
     began: float | None = None
+    touched: bool = False
     ended: float | None = None
     phase: str = ""
     task: str = ""
@@ -139,6 +152,10 @@ class Story:
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     recap: dict[str, dict[str, int]] = field(default_factory=dict)
+    expected: tuple[str, ...] = ()
+    """The desks that the run is about, those too whose play has not begun, or never will."""
+    stopped: bool = False
+    """Whether Ansible has ended a play before all of its hosts were through."""
     room: bool = False
     """Whether several hosts take part in one play. A distro and the Windows that carries it have plays of their own."""
 
@@ -162,6 +179,10 @@ class Story:
             self.room |= len(event.hosts) > 1
             for host in event.hosts:
                 self.hosts.setdefault(host, Row(host))
+        elif isinstance(event, DesksNamed):
+            self.expected = event.hosts
+        elif isinstance(event, PlayStopped):
+            self.stopped = True
         elif isinstance(event, Recap):
             self._finish(event)
 
@@ -183,6 +204,11 @@ class Story:
             if distro and distro.began is not None and not self.hosts[host].broken:
                 gone.add(host)
         return [row for host, row in self.hosts.items() if host not in gone]
+
+    def untouched(self) -> set[str]:
+        """Return the hosts that this run is about and on which nothing was done yet."""
+        touched = {host for host, row in self.hosts.items() if row.touched}
+        return {*self.hosts, *self.expected} - touched
 
     def bytes(self) -> tuple[int, int]:
         """Return how many bytes the desks have brought, and how many that will be as far as is known."""
@@ -269,6 +295,7 @@ class Story:
         self.phases.setdefault(event.phase, Phase(event.phase))
         self._inside[event.host] = event.phase
         row.began = event.at if row.began is None else row.began
+        row.touched |= event.works
         row.ended = None
         row.phase, row.task, row.since, row.busy = event.phase, event.task, event.at, True
 

@@ -161,6 +161,7 @@ def test_they_are_sent_where_they_are_wanted(told: Told, sent: tuple[str, list[t
 
 def test_the_command_line_is_told_whom_a_play_is_about(told: Told) -> None:
     assert told.said.count('llmdesk-hosts ["desk1", "desk2"]') == 1
+    assert told.said.count('llmdesk-desks ["desk1", "desk2"]') == 1
 
 
 INCLUDES = """

@@ -18,7 +18,10 @@ import pytest
 import yaml
 
 from llmdesk.commands.options import TAGS
-from llmdesk.run import REPOSITORY
+from llmdesk.events import parse
+from llmdesk.run import REPOSITORY, Play, run
+from llmdesk.screen.room import unfinished
+from llmdesk.story import Story
 
 SITE = REPOSITORY / "collections/ansible_collections/llmdesk/workstation/playbooks/site.yml"
 DESKS = [f"d{number}" for number in range(1, 6)]
@@ -100,6 +103,46 @@ def test_a_canary_comes_before_batches(room: Path) -> None:
 def test_everybody_stops_from_a_percentage_on(room: Path) -> None:
     rc, _said, found = rolled(room, desks_serial=2, desks_max_fail_percentage=0, broken=["d1"])
     assert (rc, found) == (2, {"began": ["d1", "d2"], "done": []})
+
+
+def undone(room: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None = None, **variables: Any) -> list[str]:
+    """Return whom a run of the command line leaves undone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(room / "state"))
+    told = Story()
+
+    def take(raw: dict[str, Any]) -> None:
+        event = parse(raw)
+        if event is not None:
+            told.add(event)
+
+    given = json.dumps({"broken": [], **variables})
+    play = Play(str(room / "play.yml"), inventory=(str(room / "hosts.yml"),), limit=limit, extra_vars=(given,))
+    return unfinished(told, run(play, take))
+
+
+def test_those_whom_a_failed_canary_kept_from_beginning_are_undone(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert undone(room, monkeypatch, desks_canary=1, broken=["d1"]) == DESKS
+    assert undone(room, monkeypatch, desks_canary=2, broken=["d1"]) == [name for name in DESKS if name != "d2"]
+
+
+def test_those_whom_a_percentage_stopped_are_undone(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert undone(room, monkeypatch, desks_serial=2, desks_max_fail_percentage=0, broken=["d1"]) == DESKS
+
+
+def test_those_who_would_have_had_their_models_of_a_failed_mirror_are_undone(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plays = yaml.safe_load((room / "play.yml").read_text())
+    mirror = {"hosts": "mirrors", "gather_facts": False, "tasks": [{"ansible.builtin.fail": {"msg": "No room."}}]}
+    (room / "play.yml").write_text(yaml.safe_dump([mirror, *plays]))
+    hosts = yaml.safe_load((room / "hosts.yml").read_text())
+    (room / "hosts.yml").write_text(yaml.safe_dump({**hosts, "mirrors": {"hosts": {"server": None}}}))
+    assert undone(room, monkeypatch) == [*DESKS, "server"]
+    assert undone(room, monkeypatch, limit="server,d2") == ["d2", "server"]
+
+
+def test_a_desk_that_fails_alone_leaves_nobody_else_undone(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert undone(room, monkeypatch, broken=["d2"]) == ["d2"]
 
 
 def test_a_slow_desk_holds_nobody_up(room: Path) -> None:

@@ -225,6 +225,24 @@ def test_a_room_is_written(asked: dict[str, Any], tmp_path: Path) -> None:
     assert set(written["children"]["desks_qwen3_8b"]["hosts"]) == {"desk1", "desk2"}
 
 
+def test_a_model_that_nobody_could_ask_for_is_said(asked: dict[str, Any], tmp_path: Path) -> None:
+    asked |= {"desk1": [*READY[:-1], "root password"], "desk2": READY}
+    file = tmp_path / "room.yml"
+    result = typed("desk1", "desk2", "-o", str(file))
+    assert result.exit_code == 0, result.output
+    assert set(yaml.safe_load(file.read_text())["desks"]["children"]) == {"desks_auto", "desks_qwen3_8b"}
+    (said,) = [line for line in result.output.splitlines() if line.startswith("warning: ")]
+    assert said == (
+        "warning: desk1: sudo wants a password, so nobody could ask which model fits. auto stands there, which no"
+        " mirror, swarm or bundle can fetch beforehand. Come back with -K --force, or name one for all: --model"
+        " llama3.2:3b --force."
+    )
+    for enough in (["--model", "auto"], ["-K"]):
+        told = CliRunner().invoke(main, ["init", "desk1", "desk2", "-o", str(file), "--force", *enough], input="one\n")
+        assert told.exit_code == 0, told.output
+        assert "warning: " not in told.output
+
+
 def test_an_inventory_that_is_there_stays(asked: dict[str, Any], tmp_path: Path) -> None:
     asked |= {"desk1": READY}
     file = tmp_path / "room.yml"

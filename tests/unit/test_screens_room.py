@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from llmdesk import words
-from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, TaskEnded
+from llmdesk.events import DesksNamed, Event, HostsNamed, HostStarted, PlayStopped, Progress, Recap, TaskEnded
 from llmdesk.run import INTERRUPTED, REPOSITORY, Outcome, Play
 from llmdesk.screen.live import LiveScreen
 from llmdesk.screen.plain import PlainScreen
@@ -271,7 +271,52 @@ def test_figures_are_whole_however_long_the_name_is() -> None:
 def test_what_an_interrupted_run_leaves_undone() -> None:
     told = big(2, 1, 1, 5)
     assert unfinished(told, Outcome(INTERRUPTED, 1, Path())) == ["desk003", "desk004", "desk005"]
-    assert unfinished(told, FAILED) == ["desk003"]
+    assert unfinished(told, FAILED) == ["desk003", "desk004", "desk005"]  # Ansible was killed: it has counted nothing.
+    assert unfinished(big(2, 1, 0, 3), FAILED) == ["desk003"]
+
+
+COUNTS = {"ok": 1, "changed": 0, "failed": 0, "unreachable": 0, "skipped": 0, "rescued": 0, "ignored": 0}
+
+
+def cut(named: tuple[str, ...], broken: str, *others: str, works: bool = True) -> Story:
+    """Return a run about three desks, in a play that named some hosts and ended with the failure of one of them."""
+    told = Story()
+    told.add(DesksNamed(0.0, ("desk1", "desk2", "desk3")))
+    told.add(HostsNamed(0.0, named))
+    told.add(HostStarted(1.0, "A play", "docker", "Install Docker", broken))
+    told.add(TaskEnded(2.0, "docker", "Install Docker", broken, "failed", message="No space left."))
+    for host in others:
+        told.add(HostStarted(3.0, "A play", "docker", "Say", host, works))
+        told.add(TaskEnded(4.0, "docker", "Say", host, "ok"))
+    told.add(Recap(5.0, {broken: {**COUNTS, "failed": 1}, **dict.fromkeys(others, COUNTS)}))
+    return told
+
+
+def test_a_mirror_that_failed_leaves_all_desks_undone() -> None:
+    told = cut(("server",), "server")
+    assert unfinished(told, FAILED) == ["desk1", "desk2", "desk3", "server"]
+    assert "Only those" not in text(failures(told, PLAY, FAILED))  # It is the same command again.
+
+
+def test_a_canary_that_failed_leaves_all_others_undone() -> None:
+    # Why nobody else is touched is said on the first of them, which is nothing done to it.
+    told = cut(("desk1", "desk2", "desk3"), "desk1", "desk2", works=False)
+    assert unfinished(told, FAILED) == ["desk1", "desk2", "desk3"]
+
+
+def test_a_run_that_too_many_failures_stopped_leaves_those_undone_that_have_not_reported() -> None:
+    told = cut(("desk1", "desk2", "desk3"), "desk1", "desk2", "desk3")
+    assert unfinished(told, FAILED) == ["desk1"]
+    told.add(PlayStopped(5.0))
+    told.add(TaskEnded(5.0, "verify", "Report", "desk3", "ok", report={}))
+    assert unfinished(told, FAILED) == ["desk1", "desk2"]
+
+
+def test_a_run_that_went_well_leaves_nobody_undone() -> None:
+    told = Story()
+    told.add(DesksNamed(0.0, ("desk1", "desk2")))  # As with '--tags model_mirror', which is about no desk.
+    told.add(Recap(1.0, {"server": COUNTS}))
+    assert unfinished(told, Outcome(0, 1, Path())) == []
 
 
 def test_both_halves_of_a_desk_are_run_again() -> None:

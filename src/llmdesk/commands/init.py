@@ -101,8 +101,10 @@ def init(
         found |= _fitted(answering, found, shared, password)
 
     ready = [host for host in room if found[host.name].state == "ready"]
-    notes = rooms.doubles({host.name: found[host.name] for host in ready})
     written = bool(ready) and not (strict and len(ready) < len(room))
+    notes = rooms.doubles({host.name: found[host.name] for host in ready})
+    if not model:
+        notes += _open(ready, found, password is not None, " --force" if written else "")
     if written:
         _write(path, rooms.inventory(room, found, _short(path), shared))
     if as_json:
@@ -164,6 +166,25 @@ def _fitted(ready: list[Any], found: dict[str, Any], shared: dict[str, Any], pas
             found[host.name], model=auto.get("name") or "auto", why=auto.get("reason", "") if auto.get("name") else ""
         )
     return fitted
+
+
+def _open(ready: list[Any], found: dict[str, Any], asked: bool, force: str) -> list[str]:
+    """Return a sentence about the hosts whose model nobody knows before a run has asked them as root.
+
+    :param asked: whether the password of sudo was there.
+    :param force: what it takes to come back.
+    """
+    from llmdesk.screen.room import names
+
+    hosts = [host.name for host in ready if found[host.name].model == "auto"]
+    if not hosts:
+        return []
+    why = "nobody said which model fits" if asked else "sudo wants a password, so nobody could ask which model fits"
+    again = "Name" if asked else f"Come back with -K{force}, or name"
+    return [
+        f"{names(hosts)}: {why}. auto stands there, which no mirror, swarm or bundle can fetch beforehand. "
+        f"{again} one for all: --model llama3.2:3b{force}."
+    ]
 
 
 def _asked(given: tuple[str, ...], ssh_config: str | None) -> list[str]:

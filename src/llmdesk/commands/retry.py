@@ -25,7 +25,7 @@ Passwords are asked for again."""
 @click.option("--list", "only_list", is_flag=True, help="Only print the names of those desks, one a line.")
 @taking(SHOWN)
 def retry(only_list: bool, as_json: bool, verbose: int, log: str | None) -> None:
-    """Run the last run again, on the desks that failed, that were not reached, or that an interruption left undone."""
+    """Run the last run again, on the desks that failed, that were not reached, or that it did not come to."""
     from llmdesk import again, screen
 
     kept = again.last()

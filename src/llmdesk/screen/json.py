@@ -11,7 +11,18 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from llmdesk.desks import as_json, desks, half_of
-from llmdesk.events import Event, HostsNamed, HostStarted, Progress, Recap, Said, TaskEnded, TaskStarted
+from llmdesk.events import (
+    DesksNamed,
+    Event,
+    HostsNamed,
+    HostStarted,
+    PlayStopped,
+    Progress,
+    Recap,
+    Said,
+    TaskEnded,
+    TaskStarted,
+)
 from llmdesk.run import Outcome, Play
 from llmdesk.screen.room import unfinished
 from llmdesk.story import Story
@@ -42,9 +53,9 @@ class JsonScreen:
         self._write({"event": "run", "command": play.command()})
 
     def show(self, event: Event) -> None:
-        """Write one event; the recap goes into the result."""
+        """Write one event; the recap, and who was left undone, go into the result."""
         self.story.add(event)
-        if not isinstance(event, Recap):
+        if not isinstance(event, DesksNamed | PlayStopped | Recap):
             told = {key: value for key, value in asdict(event).items() if key != "text" or isinstance(event, Said)}
             self._write({"event": _NAMES[type(event)], **told})
 

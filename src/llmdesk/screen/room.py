@@ -436,7 +436,7 @@ def _alike(story: Story) -> dict[tuple[str, ...], list[TaskEnded]]:
 def _again(story: Story, play: Play, outcome: Outcome) -> list[Line]:
     """Return how to run only those again that are not done."""
     hosts = unfinished(story, outcome)
-    if not story.room or not hosts or len(hosts) == len(story.hosts):
+    if not story.room or not hosts or len(hosts) == len({*story.hosts, *story.expected}):
         return []
     command = words.command(replace(play, limit=",".join(hosts)).command())
     short = "./llmdesk retry" if play.changes else ""
@@ -447,11 +447,16 @@ def _again(story: Story, play: Play, outcome: Outcome) -> list[Line]:
 def unfinished(story: Story, outcome: Outcome) -> list[str]:
     """Return the hosts that a run left undone, both halves of a desk that has two.
 
-    Those are the broken ones, and of a run that a person ended all that have not reported.
+    Those are the broken ones, and of a run that was cut short all that have not come to their end: a person may have
+    ended it, a mirror or canary that failed, too many failures, or whatever has killed Ansible.
     """
     left = {event.host for event in story.failures()}
-    if outcome.rc == INTERRUPTED:
+    if outcome.rc:
+        left |= story.untouched()
+    if outcome.rc == INTERRUPTED or (outcome.rc and not story.recap):
         left |= {row.host for row in story.rows() if row.ended is None or row.broken}
+    if story.stopped:
+        left |= {row.host for row in story.rows() if row.report is None}
     found = desks(story)
     for host in list(left):
         desk = half_of(found, host)

@@ -133,6 +133,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._play = play.get_name().strip()
         # Once a play, not once a batch of 'serial': a screen can say how many desks still wait.
         if os.environ.get("LLMDESK_PROGRESS") == "json" and play._uuid not in self._told:
+            if not self._told:  # A play before theirs may end the run, and then theirs never begins.
+                inventory = play.get_variable_manager()._inventory
+                desks = inventory.get_hosts("desks", ignore_restrictions=True) if "desks" in inventory.groups else []
+                self._display.display("llmdesk-desks " + json.dumps([host.name for host in desks]))
             self._told.add(play._uuid)
             hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
             self._display.display("llmdesk-hosts " + json.dumps(list(hosts)))
