@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import subprocess
 import tarfile
 import threading
 import time
@@ -477,9 +478,72 @@ def test_an_inventory_of_ones_own_does_not_go_along(made: Made) -> None:
         (made.project / name).parent.mkdir(parents=True, exist_ok=True)
         (made.project / name).write_text("")
     made.make()
+    assert packed(made) == ["inventory/examples/room.yml", "inventory/local.yml", "llmdesk"]
     with tarfile.open(made.folder / "llmdesk.tar.gz") as archive:
-        assert archive.getnames() == ["inventory/examples/room.yml", "inventory/local.yml", "llmdesk"]
         assert {time.gmtime(entry.mtime).tm_year for entry in archive} == {1980}, "no wheel takes earlier ones"
+
+
+def test_the_disk_has_everything_before_the_lists_say_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, there = making.program.run, []
+
+    def watched(command: list[str], tell: Any) -> str:
+        if command == ["sync", "-f", str(made.folder)]:
+            there.append({path.name for path in made.folder.iterdir()})
+        return run(command, tell)
+
+    monkeypatch.setattr(making.program, "run", watched)
+    made.make()
+    before, after = there
+    lists = {bundle.SUMS, bundle.CONTENT}
+    assert (before & lists, after & lists) == (set(), lists)
+    assert {"images", "models", "llmdesk.tar.gz", "README.txt"} <= before
+
+
+def test_a_disk_that_fails_when_it_is_written_to_is_a_sentence(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], _tell: Any) -> str:
+        raise making.program.ProgramFailed(f"{command[0]}: error syncing '/usb': Input/output error\n")
+
+    monkeypatch.setattr(making.program, "run", run)
+    with pytest.raises(making.NotMade, match=r"does not keep it all: sync: error .*Input/output error\.$"):
+        made.make()
+    assert not (made.folder / bundle.CONTENT).exists()
+
+
+def packed(made: Made) -> list[str]:
+    with tarfile.open(made.folder / "llmdesk.tar.gz") as archive:
+        return archive.getnames()
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_a_bundle_inside_the_checkout_does_not_pack_itself(made: Made, tracked: bool) -> None:
+    made.folder = made.project / "usb"
+    made.make()
+    if tracked:
+        git(made.project, "init")
+        git(made.project, "add", ".")
+    made.make()
+    assert packed(made) == ["llmdesk"]
+
+
+def test_an_inventory_that_was_committed_does_not_go_along_either(made: Made) -> None:
+    (made.project / "inventory").mkdir()
+    for name in ("inventory/local.yml", "inventory/room.yml"):
+        (made.project / name).write_text("")
+    git(made.project, "init")
+    git(made.project, "add", ".")
+    (made.project / "untracked").write_text("")
+    made.make()
+    assert packed(made) == ["inventory/local.yml", "llmdesk"]
+
+
+def test_a_checkout_inside_a_repository_that_does_not_know_it_is_packed(made: Made) -> None:
+    git(made.project.parent, "init")
+    made.make()
+    assert packed(made) == ["llmdesk"]
 
 
 def test_a_run_that_was_cut_off_leaves_no_bundle_and_the_next_one_ends_it(made: Made) -> None:
