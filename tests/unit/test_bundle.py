@@ -243,6 +243,15 @@ def test_a_flipped_byte_in_an_image_is_named_with_what_mends_it(tmp_path: Path, 
         list(oci_layout.archive(str(tmp_path), IMAGE))
 
 
+def test_a_copy_on_a_desk_that_is_damaged_goes_and_the_next_run_brings_it_anew(tmp_path: Path) -> None:
+    (tmp_path / oci_layout.COPY).touch()
+    path = tmp_path / "images" / "blobs" / "sha256" / laid_out(tmp_path / "images")["layer"]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(oci_layout.Damaged, match=f"{path} was damaged.*; the same command brings it anew"):
+        list(oci_layout.archive(f"{tmp_path}/images", IMAGE))
+    assert not path.exists()
+
+
 # --- A model as a folder ----------------------------------------------------------------------------------------------
 
 
@@ -315,6 +324,16 @@ def test_a_model_that_is_damaged_or_not_all_there_is_named_and_not_listed(carrie
     with pytest.raises(SourceFailed, match="has no other:1"):
         bringer.carry(str(given), "other:1")
     assert list(store.rglob("manifests/**/1")) == []
+
+
+def test_a_copy_of_a_model_that_is_damaged_goes(carried: tuple[Bringer, Path, Path]) -> None:
+    bringer, given, _store = carried
+    (given.parent / oci_layout.COPY).touch()
+    path = given / "blobs" / f"sha256-{sha(BLOB)}"
+    path.write_bytes(b"x" + BLOB[1:])
+    with pytest.raises(SourceFailed, match=f"{path} was damaged.*; the same command brings it anew"):
+        bringer.carry(str(given), "tiny:1")
+    assert not path.exists()
 
 
 # --- What has to be in it ---------------------------------------------------------------------------------------------
@@ -720,6 +739,20 @@ def test_a_desk_takes_parcels_and_carries_on_where_it_was(tmp_path: Path) -> Non
     (tmp_path / "there" / "packages" / "p.deb").write_bytes(b"xxx")
     with pytest.raises(Damaged, match=r"p\.deb is damaged"):
         there.check()
+
+
+def test_what_an_older_bundle_left_on_a_desk_is_missing(tmp_path: Path) -> None:
+    files = {name: {"size": 3, "sha256": sha(b"new")} for name in ("images/index.json", "models/blobs/x")}
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"old")
+    there = Files(SimpleNamespace(params={"source": "/usb", "path": str(tmp_path), "files": files}))
+    assert there.missing(closely=True) == {"images/index.json": 0}
+    assert there.missing() == {}
+    (tmp_path / "parcel").write_bytes(b"new")
+    there.take(f"{tmp_path}/parcel", [("images/index.json", 0, 3)])
+    assert there.missing(closely=True) == {}
+    assert (tmp_path / oci_layout.COPY).exists(), "what is damaged is known for a copy by it"
 
 
 def test_the_page_names_what_there_is_to_type() -> None:
