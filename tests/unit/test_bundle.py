@@ -47,6 +47,7 @@ from ansible_collections.llmdesk.workstation.plugins.modules import bundle as ma
 from ansible_collections.llmdesk.workstation.plugins.modules.bundle_files import Damaged, Files
 
 from llmdesk import suggest
+from llmdesk.run import Play, ask
 from tests.unit.servers import Loopback, Reply, as_json, loopback
 from tests.unit.test_packaging import COLLECTION, ROOT
 
@@ -753,6 +754,19 @@ def test_what_an_older_bundle_left_on_a_desk_is_missing(tmp_path: Path) -> None:
     there.take(f"{tmp_path}/parcel", [("images/index.json", 0, 3)])
     assert there.missing(closely=True) == {}
     assert (tmp_path / oci_layout.COPY).exists(), "what is damaged is known for a copy by it"
+
+
+def test_a_mirror_has_nothing_to_do_with_a_room_that_has_a_bundle(tmp_path: Path) -> None:
+    site = yaml.safe_load((COLLECTION / "playbooks" / "site.yml").read_text())
+    (play,) = (play for play in site if play["name"] == "Make the mirror")
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**play, "become": False}]))
+    mirrors = {"hosts": {"server": {"ansible_connection": "local"}}}
+    (tmp_path / "room.yml").write_text(yaml.safe_dump({"all": {"children": {"mirrors": mirrors}}}))
+    extra = ('{"desk_bundle": "/media/usb"}',)
+    ran = ask(Play(str(tmp_path / "play.yml"), inventory=(str(tmp_path / "room.yml"),), extra_vars=extra))
+    results = [task["hosts"]["server"] for task in ran["plays"][0]["tasks"] if "server" in task["hosts"]]
+    assert results
+    assert all(result.get("skipped") for result in results), results
 
 
 def test_the_page_names_what_there_is_to_type() -> None:
