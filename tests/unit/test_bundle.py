@@ -31,6 +31,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     demo_model,
     model_bringer,
     oci_layout,
+    program,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle_sources import NoSource
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_bringer import Bringer, Limits, SourceFailed
@@ -44,6 +45,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files
     RegistryFiles,
 )
 from ansible_collections.llmdesk.workstation.plugins.modules import bundle as making
+from ansible_collections.llmdesk.workstation.plugins.modules import open_webui_image
 from ansible_collections.llmdesk.workstation.plugins.modules.bundle_files import Damaged, Files
 
 from llmdesk import suggest
@@ -244,6 +246,13 @@ def test_a_flipped_byte_in_an_image_is_named_with_what_mends_it(tmp_path: Path, 
         list(oci_layout.archive(str(tmp_path), IMAGE))
 
 
+def test_what_to_do_about_the_network_is_said_where_a_source_would_use_it() -> None:
+    carried = {"archive": "/usb/images", "reference": IMAGE, "engine": "cuda"}
+    assert open_webui_image.failed("it is damaged", [carried]) == "No source has the image. it is damaged."
+    for source in ({"registry": IMAGE}, {"build": True}):
+        assert "Free the network" in open_webui_image.failed("nobody answers", [carried, source])
+
+
 def test_a_copy_on_a_desk_that_is_damaged_goes_and_the_next_run_brings_it_anew(tmp_path: Path) -> None:
     (tmp_path / oci_layout.COPY).touch()
     path = tmp_path / "images" / "blobs" / "sha256" / laid_out(tmp_path / "images")["layer"]
@@ -356,6 +365,26 @@ def test_a_bundle_has_what_the_inventory_needs_once() -> None:
     assert found["images"] == [DEFAULTS["open_webui_image_sources"], own]
     assert [entry["name"] for entry in found["models"]] == ["llama3.2:3b", "qwen3:4b"]
     assert (found["systems"], found["errors"]) == (["debian-13-amd64", "ubuntu-24.04-amd64"], [])
+    assert found["silent"] == ["desk4"]
+    assert bundle.wanted(desks, DEFAULTS, ["debian-13"])["silent"] == []
+
+
+def test_desks_that_did_not_answer_are_named_with_what_is_missing_for_others() -> None:
+    made = {"bundle": {"images": [], "models": {}, "systems": ["debian-13-amd64"]}, "bytes": 1, "tried": []}
+    assert bundle.said(made, "/usb", False, ["desk30", "desk31"]).splitlines()[0] == (
+        "desk30, desk31 did not answer: of packages, only those for debian-13-amd64 are here; where that is not the "
+        "system, name it with --system."
+    )
+    assert "did not answer" not in bundle.said(made, "/usb", False)
+
+
+def test_a_registry_with_a_port_is_refused_in_a_model_s_own_name() -> None:
+    """Its manifest would lie in a folder of that name, which exFAT refuses."""
+    for name in ("host.example.com:5000/ns/m:1", {"name": "mine:1", "create": {"from": "localhost:5000/ns/m:1"}}):
+        (error,) = bundle.wanted([desk(ollama_models=[name])], DEFAULTS, [])["errors"]
+        assert "declare it under a plain name, with that registry in sources" in error
+    plain: dict[str, Any] = {"name": "m:1", "sources": [{"name": "host.example.com:5000/ns/m:1"}]}
+    assert bundle.wanted([desk(ollama_models=[plain, "hf.co/ns/m:Q4"])], DEFAULTS, [])["errors"] == []
 
 
 @pytest.mark.parametrize(
@@ -398,6 +427,11 @@ def test_packages_for_another_release_come_from_where_those_of_this_machine_do()
     ]
     with pytest.raises(bundle_packages.NotFetched, match=r"ubuntu-24\.04 come on a machine with Ubuntu"):
         bundle_packages.sources("ubuntu-24.04", own)
+    stable = ["http://deb.example.com/debian stable main", "https://chrome.example.com/linux stable main"]
+    with pytest.raises(bundle_packages.NotFetched, match=r"this machine's name none .*\(bookworm, trixie\)"):
+        bundle_packages.sources("debian-13", stable)
+    with pytest.raises(bundle_packages.NotFetched, match="this one has another system"):
+        bundle_packages.sources("debian-13", stable[1:])
 
 
 def test_a_folder_of_packages_is_described_as_the_repositories_do() -> None:
@@ -504,14 +538,14 @@ def test_an_inventory_of_ones_own_does_not_go_along(made: Made) -> None:
 
 
 def test_the_disk_has_everything_before_the_lists_say_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, there = making.program.run, []
+    run, there = program.run, list[set[str]]()
 
     def watched(command: list[str], tell: Any) -> str:
         if command == ["sync", "-f", str(made.folder)]:
             there.append({path.name for path in made.folder.iterdir()})
         return run(command, tell)
 
-    monkeypatch.setattr(making.program, "run", watched)
+    monkeypatch.setattr(program, "run", watched)
     made.make()
     before, after = there
     lists = {bundle.SUMS, bundle.CONTENT}
@@ -521,9 +555,9 @@ def test_the_disk_has_everything_before_the_lists_say_so(made: Made, monkeypatch
 
 def test_a_disk_that_fails_when_it_is_written_to_is_a_sentence(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], _tell: Any) -> str:
-        raise making.program.ProgramFailed(f"{command[0]}: error syncing '/usb': Input/output error\n")
+        raise program.ProgramFailed(f"{command[0]}: error syncing '/usb': Input/output error\n")
 
-    monkeypatch.setattr(making.program, "run", run)
+    monkeypatch.setattr(program, "run", run)
     with pytest.raises(making.NotMade, match=r"does not keep it all: sync: error .*Input/output error\.$"):
         made.make()
     assert not (made.folder / bundle.CONTENT).exists()
