@@ -31,6 +31,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     demo_model,
     model_bringer,
     oci_layout,
+    probe,
     program,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle_sources import NoSource
@@ -254,7 +255,7 @@ def test_what_to_do_about_the_network_is_said_where_a_source_would_use_it() -> N
 
 
 def test_a_copy_on_a_desk_that_is_damaged_goes_and_the_next_run_brings_it_anew(tmp_path: Path) -> None:
-    (tmp_path / oci_layout.COPY).touch()
+    (tmp_path / probe.COPY).touch()
     path = tmp_path / "images" / "blobs" / "sha256" / laid_out(tmp_path / "images")["layer"]
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(oci_layout.Damaged, match=f"{path} was damaged.*; the same command brings it anew"):
@@ -338,7 +339,7 @@ def test_a_model_that_is_damaged_or_not_all_there_is_named_and_not_listed(carrie
 
 def test_a_copy_of_a_model_that_is_damaged_goes(carried: tuple[Bringer, Path, Path]) -> None:
     bringer, given, _store = carried
-    (given.parent / oci_layout.COPY).touch()
+    (given.parent / probe.COPY).touch()
     path = given / "blobs" / f"sha256-{sha(BLOB)}"
     path.write_bytes(b"x" + BLOB[1:])
     with pytest.raises(SourceFailed, match=f"{path} was damaged.*; the same command brings it anew"):
@@ -787,7 +788,7 @@ def test_what_an_older_bundle_left_on_a_desk_is_missing(tmp_path: Path) -> None:
     (tmp_path / "parcel").write_bytes(b"new")
     there.take(f"{tmp_path}/parcel", [("images/index.json", 0, 3)])
     assert there.missing(closely=True) == {}
-    assert (tmp_path / oci_layout.COPY).exists(), "what is damaged is known for a copy by it"
+    assert (tmp_path / probe.COPY).exists(), "what is damaged is known for a copy by it"
 
 
 def test_a_mirror_has_nothing_to_do_with_a_room_that_has_a_bundle(tmp_path: Path) -> None:
@@ -801,6 +802,39 @@ def test_a_mirror_has_nothing_to_do_with_a_room_that_has_a_bundle(tmp_path: Path
     results = [task["hosts"]["server"] for task in ran["plays"][0]["tasks"] if "server" in task["hosts"]]
     assert results
     assert all(result.get("skipped") for result in results), results
+
+
+@pytest.mark.parametrize(
+    ("given", "left", "gone"),
+    [
+        ("", ["bundle", "bundle-apt"], {"bundle", "bundle-apt"}),
+        ("/media/usb", [], {"bundle", "bundle-apt"}),
+        ("", [], set()),
+        ("bundle", ["bundle", "bundle-apt"], {"bundle-apt"}),
+    ],
+)
+def test_what_was_brought_goes_at_the_end_and_what_was_left_before(
+    tmp_path: Path, given: str, left: list[str], gone: set[str]
+) -> None:
+    for name in ("bundle", "bundle-apt", "models"):
+        (tmp_path / name).mkdir()
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "desk_bundle": str(tmp_path / given) if given else "",
+        "__desk_bundle_folder": str(tmp_path / "bundle"),
+        "__desk_bundle_apt": str(tmp_path / "bundle-apt"),
+        "desk_state": {"desk": {"leftovers": [str(tmp_path / name) for name in left]}},
+    }
+    leave = {"name": "llmdesk.workstation.bundle", "tasks_from": "leave", "rolespec_validate": False}
+    tasks = [{"name": "Leave", "ansible.builtin.import_role": leave}]
+    play = {"name": "Leave", "hosts": "all", "gather_facts": False, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    (tmp_path / "room.yml").write_text(yaml.safe_dump({"all": {"hosts": {"desk1": variables}}}))
+    ran = ask(Play(str(tmp_path / "play.yml"), inventory=(str(tmp_path / "room.yml"),)))
+    assert ran["stats"]["desk1"]["failures"] == 0
+    there = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert {"bundle", "bundle-apt", "models"} - there == gone
 
 
 def test_the_page_names_what_there_is_to_type() -> None:

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import blocks
+from ansible_collections.llmdesk.workstation.plugins.module_utils.probe import COPY
 
 MEND = "'./llmdesk bundle' brings it anew on a machine with a network"
-COPY = ".copy"
-"""A file beside the layout, which says that all of it is a desk's copy of what is in a bundle on the controller."""
 NAME = "org.opencontainers.image.ref.name"
 
 

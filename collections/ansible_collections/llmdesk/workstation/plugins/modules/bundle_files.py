@@ -69,7 +69,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle import again
-from ansible_collections.llmdesk.workstation.plugins.module_utils.oci_layout import COPY
+from ansible_collections.llmdesk.workstation.plugins.module_utils.probe import COPY
 from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files import PART, hashed
 
 
