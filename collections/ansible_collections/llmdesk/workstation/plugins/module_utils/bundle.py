@@ -315,7 +315,8 @@ def readme(bundle: dict[str, Any]) -> str:
   systems   {", ".join(bundle["systems"]) or "none"}
   size      {total / 1e9:.1f} GB
 
-On the machine that sets the desks up, in a terminal, with this folder's own place for /media/usb:
+On the machine that sets the desks up, in a terminal, with this folder's own place for /media/usb, and -K behind the
+last where sudo wants a password:
 
   mkdir -p ~/llmdesk && tar -xzf /media/usb/llmdesk.tar.gz -C ~/llmdesk
   cd ~/llmdesk
