@@ -41,6 +41,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a_card_that_is_asked_for": ({}, {"desk_gpu": "nvidia"}),
     "settings_never_held": ({"record.settings": None}, {}),
     "never_proved": ({"record.proof": None}, {}),
+    "a_copy_of_a_bundle": ({"leftovers": ["/var/cache/llmdesk/bundle"]}, {}),
     "a_port_of_another": ({"container": None, "ports.3000": {"owner": "nginx (pid 7)", "ours": False}}, {}),
     "a_model_that_does_not_fit": ({"memory.available": 2**29, "memory.total": 2**30}, {}),
     "another_user_in_the_group": ({}, {"docker_users": ["ann"]}),

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import subprocess
 import tarfile
 import threading
 import time
@@ -30,6 +31,8 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     demo_model,
     model_bringer,
     oci_layout,
+    probe,
+    program,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle_sources import NoSource
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_bringer import Bringer, Limits, SourceFailed
@@ -43,9 +46,11 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files
     RegistryFiles,
 )
 from ansible_collections.llmdesk.workstation.plugins.modules import bundle as making
+from ansible_collections.llmdesk.workstation.plugins.modules import open_webui_image
 from ansible_collections.llmdesk.workstation.plugins.modules.bundle_files import Damaged, Files
 
 from llmdesk import suggest
+from llmdesk.run import Play, ask
 from tests.unit.servers import Loopback, Reply, as_json, loopback
 from tests.unit.test_packaging import COLLECTION, ROOT
 
@@ -242,6 +247,22 @@ def test_a_flipped_byte_in_an_image_is_named_with_what_mends_it(tmp_path: Path, 
         list(oci_layout.archive(str(tmp_path), IMAGE))
 
 
+def test_what_to_do_about_the_network_is_said_where_a_source_would_use_it() -> None:
+    carried = {"archive": "/usb/images", "reference": IMAGE, "engine": "cuda"}
+    assert open_webui_image.failed("it is damaged", [carried]) == "No source has the image. it is damaged."
+    for source in ({"registry": IMAGE}, {"build": True}):
+        assert "Free the network" in open_webui_image.failed("nobody answers", [carried, source])
+
+
+def test_a_copy_on_a_desk_that_is_damaged_goes_and_the_next_run_brings_it_anew(tmp_path: Path) -> None:
+    (tmp_path / probe.COPY).touch()
+    path = tmp_path / "images" / "blobs" / "sha256" / laid_out(tmp_path / "images")["layer"]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(oci_layout.Damaged, match=f"{path} was damaged.*; the same command brings it anew"):
+        list(oci_layout.archive(f"{tmp_path}/images", IMAGE))
+    assert not path.exists()
+
+
 # --- A model as a folder ----------------------------------------------------------------------------------------------
 
 
@@ -316,6 +337,16 @@ def test_a_model_that_is_damaged_or_not_all_there_is_named_and_not_listed(carrie
     assert list(store.rglob("manifests/**/1")) == []
 
 
+def test_a_copy_of_a_model_that_is_damaged_goes(carried: tuple[Bringer, Path, Path]) -> None:
+    bringer, given, _store = carried
+    (given.parent / probe.COPY).touch()
+    path = given / "blobs" / f"sha256-{sha(BLOB)}"
+    path.write_bytes(b"x" + BLOB[1:])
+    with pytest.raises(SourceFailed, match=f"{path} was damaged.*; the same command brings it anew"):
+        bringer.carry(str(given), "tiny:1")
+    assert not path.exists()
+
+
 # --- What has to be in it ---------------------------------------------------------------------------------------------
 
 DEFAULTS: dict[str, Any] = {}
@@ -335,6 +366,26 @@ def test_a_bundle_has_what_the_inventory_needs_once() -> None:
     assert found["images"] == [DEFAULTS["open_webui_image_sources"], own]
     assert [entry["name"] for entry in found["models"]] == ["llama3.2:3b", "qwen3:4b"]
     assert (found["systems"], found["errors"]) == (["debian-13-amd64", "ubuntu-24.04-amd64"], [])
+    assert found["silent"] == ["desk4"]
+    assert bundle.wanted(desks, DEFAULTS, ["debian-13"])["silent"] == []
+
+
+def test_desks_that_did_not_answer_are_named_with_what_is_missing_for_others() -> None:
+    made = {"bundle": {"images": [], "models": {}, "systems": ["debian-13-amd64"]}, "bytes": 1, "tried": []}
+    assert bundle.said(made, "/usb", False, ["desk30", "desk31"]).splitlines()[0] == (
+        "desk30, desk31 did not answer: of packages, only those for debian-13-amd64 are here; where that is not the "
+        "system, name it with --system."
+    )
+    assert "did not answer" not in bundle.said(made, "/usb", False)
+
+
+def test_a_registry_with_a_port_is_refused_in_a_model_s_own_name() -> None:
+    """Its manifest would lie in a folder of that name, which exFAT refuses."""
+    for name in ("host.example.com:5000/ns/m:1", {"name": "mine:1", "create": {"from": "localhost:5000/ns/m:1"}}):
+        (error,) = bundle.wanted([desk(ollama_models=[name])], DEFAULTS, [])["errors"]
+        assert "declare it under a plain name, with that registry in sources" in error
+    plain: dict[str, Any] = {"name": "m:1", "sources": [{"name": "host.example.com:5000/ns/m:1"}]}
+    assert bundle.wanted([desk(ollama_models=[plain, "hf.co/ns/m:Q4"])], DEFAULTS, [])["errors"] == []
 
 
 @pytest.mark.parametrize(
@@ -377,6 +428,11 @@ def test_packages_for_another_release_come_from_where_those_of_this_machine_do()
     ]
     with pytest.raises(bundle_packages.NotFetched, match=r"ubuntu-24\.04 come on a machine with Ubuntu"):
         bundle_packages.sources("ubuntu-24.04", own)
+    stable = ["http://deb.example.com/debian stable main", "https://chrome.example.com/linux stable main"]
+    with pytest.raises(bundle_packages.NotFetched, match=r"this machine's name none .*\(bookworm, trixie\)"):
+        bundle_packages.sources("debian-13", stable)
+    with pytest.raises(bundle_packages.NotFetched, match="this one has another system"):
+        bundle_packages.sources("debian-13", stable[1:])
 
 
 def test_a_folder_of_packages_is_described_as_the_repositories_do() -> None:
@@ -477,9 +533,72 @@ def test_an_inventory_of_ones_own_does_not_go_along(made: Made) -> None:
         (made.project / name).parent.mkdir(parents=True, exist_ok=True)
         (made.project / name).write_text("")
     made.make()
+    assert packed(made) == ["inventory/examples/room.yml", "inventory/local.yml", "llmdesk"]
     with tarfile.open(made.folder / "llmdesk.tar.gz") as archive:
-        assert archive.getnames() == ["inventory/examples/room.yml", "inventory/local.yml", "llmdesk"]
         assert {time.gmtime(entry.mtime).tm_year for entry in archive} == {1980}, "no wheel takes earlier ones"
+
+
+def test_the_disk_has_everything_before_the_lists_say_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, there = program.run, list[set[str]]()
+
+    def watched(command: list[str], tell: Any) -> str:
+        if command == ["sync", "-f", str(made.folder)]:
+            there.append({path.name for path in made.folder.iterdir()})
+        return run(command, tell)
+
+    monkeypatch.setattr(program, "run", watched)
+    made.make()
+    before, after = there
+    lists = {bundle.SUMS, bundle.CONTENT}
+    assert (before & lists, after & lists) == (set(), lists)
+    assert {"images", "models", "llmdesk.tar.gz", "README.txt"} <= before
+
+
+def test_a_disk_that_fails_when_it_is_written_to_is_a_sentence(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], _tell: Any) -> str:
+        raise program.ProgramFailed(f"{command[0]}: error syncing '/usb': Input/output error\n")
+
+    monkeypatch.setattr(program, "run", run)
+    with pytest.raises(making.NotMade, match=r"does not keep it all: sync: error .*Input/output error\.$"):
+        made.make()
+    assert not (made.folder / bundle.CONTENT).exists()
+
+
+def packed(made: Made) -> list[str]:
+    with tarfile.open(made.folder / "llmdesk.tar.gz") as archive:
+        return archive.getnames()
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_a_bundle_inside_the_checkout_does_not_pack_itself(made: Made, tracked: bool) -> None:
+    made.folder = made.project / "usb"
+    made.make()
+    if tracked:
+        git(made.project, "init")
+        git(made.project, "add", ".")
+    made.make()
+    assert packed(made) == ["llmdesk"]
+
+
+def test_an_inventory_that_was_committed_does_not_go_along_either(made: Made) -> None:
+    (made.project / "inventory").mkdir()
+    for name in ("inventory/local.yml", "inventory/room.yml"):
+        (made.project / name).write_text("")
+    git(made.project, "init")
+    git(made.project, "add", ".")
+    (made.project / "untracked").write_text("")
+    made.make()
+    assert packed(made) == ["inventory/local.yml", "llmdesk"]
+
+
+def test_a_checkout_inside_a_repository_that_does_not_know_it_is_packed(made: Made) -> None:
+    git(made.project.parent, "init")
+    made.make()
+    assert packed(made) == ["llmdesk"]
 
 
 def test_a_run_that_was_cut_off_leaves_no_bundle_and_the_next_one_ends_it(made: Made) -> None:
@@ -656,6 +775,66 @@ def test_a_desk_takes_parcels_and_carries_on_where_it_was(tmp_path: Path) -> Non
     (tmp_path / "there" / "packages" / "p.deb").write_bytes(b"xxx")
     with pytest.raises(Damaged, match=r"p\.deb is damaged"):
         there.check()
+
+
+def test_what_an_older_bundle_left_on_a_desk_is_missing(tmp_path: Path) -> None:
+    files = {name: {"size": 3, "sha256": sha(b"new")} for name in ("images/index.json", "models/blobs/x")}
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"old")
+    there = Files(SimpleNamespace(params={"source": "/usb", "path": str(tmp_path), "files": files}))
+    assert there.missing(closely=True) == {"images/index.json": 0}
+    assert there.missing() == {}
+    (tmp_path / "parcel").write_bytes(b"new")
+    there.take(f"{tmp_path}/parcel", [("images/index.json", 0, 3)])
+    assert there.missing(closely=True) == {}
+    assert (tmp_path / probe.COPY).exists(), "what is damaged is known for a copy by it"
+
+
+def test_a_mirror_has_nothing_to_do_with_a_room_that_has_a_bundle(tmp_path: Path) -> None:
+    site = yaml.safe_load((COLLECTION / "playbooks" / "site.yml").read_text())
+    (play,) = (play for play in site if play["name"] == "Make the mirror")
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**play, "become": False}]))
+    mirrors = {"hosts": {"server": {"ansible_connection": "local"}}}
+    (tmp_path / "room.yml").write_text(yaml.safe_dump({"all": {"children": {"mirrors": mirrors}}}))
+    extra = ('{"desk_bundle": "/media/usb"}',)
+    ran = ask(Play(str(tmp_path / "play.yml"), inventory=(str(tmp_path / "room.yml"),), extra_vars=extra))
+    results = [task["hosts"]["server"] for task in ran["plays"][0]["tasks"] if "server" in task["hosts"]]
+    assert results
+    assert all(result.get("skipped") for result in results), results
+
+
+@pytest.mark.parametrize(
+    ("given", "left", "gone"),
+    [
+        ("", ["bundle", "bundle-apt"], {"bundle", "bundle-apt"}),
+        ("/media/usb", [], {"bundle", "bundle-apt"}),
+        ("", [], set()),
+        ("bundle", ["bundle", "bundle-apt"], {"bundle-apt"}),
+    ],
+)
+def test_what_was_brought_goes_at_the_end_and_what_was_left_before(
+    tmp_path: Path, given: str, left: list[str], gone: set[str]
+) -> None:
+    for name in ("bundle", "bundle-apt", "models"):
+        (tmp_path / name).mkdir()
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "desk_bundle": str(tmp_path / given) if given else "",
+        "__desk_bundle_folder": str(tmp_path / "bundle"),
+        "__desk_bundle_apt": str(tmp_path / "bundle-apt"),
+        "desk_state": {"desk": {"leftovers": [str(tmp_path / name) for name in left]}},
+    }
+    leave = {"name": "llmdesk.workstation.bundle", "tasks_from": "leave", "rolespec_validate": False}
+    tasks = [{"name": "Leave", "ansible.builtin.import_role": leave}]
+    play = {"name": "Leave", "hosts": "all", "gather_facts": False, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    (tmp_path / "room.yml").write_text(yaml.safe_dump({"all": {"hosts": {"desk1": variables}}}))
+    ran = ask(Play(str(tmp_path / "play.yml"), inventory=(str(tmp_path / "room.yml"),)))
+    assert ran["stats"]["desk1"]["failures"] == 0
+    there = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert {"bundle", "bundle-apt", "models"} - there == gone
 
 
 def test_the_page_names_what_there_is_to_type() -> None:

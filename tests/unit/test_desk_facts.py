@@ -170,6 +170,15 @@ def test_a_native_debian(machine: Machine) -> None:
     assert all(disk["mount"] == "/" and disk["total"] >= disk["available"] > 0 for disk in desk["disk"])
 
 
+def test_what_a_run_that_was_cut_off_has_left_of_a_bundle_is_named(machine: Machine) -> None:
+    machine.is_a("debian", "systemd")
+    machine.has("/var/cache/llmdesk/bundle/bundle.json")
+    assert machine.look()["leftovers"] == [], "a bundle that somebody keeps there is none"
+    machine.has("/var/cache/llmdesk/bundle/.copy")
+    machine.has("/var/cache/llmdesk/bundle-apt/apt.conf")
+    assert machine.look()["leftovers"] == ["/var/cache/llmdesk/bundle", "/var/cache/llmdesk/bundle-apt"]
+
+
 @pytest.mark.parametrize(("booted", "manager"), [(True, "systemd"), (False, "sysvinit")])
 def test_a_distribution_in_wsl(machine: Machine, booted: bool, manager: str) -> None:
     machine.is_a("wsl", "systemd" if booted else "init")

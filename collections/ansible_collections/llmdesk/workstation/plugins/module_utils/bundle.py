@@ -20,7 +20,7 @@ from typing import Any
 from ansible_collections.llmdesk.workstation.plugins.module_utils.demo_model import DEMO
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import with_mirrors
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_choice import is_auto
-from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName, canonical
+from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName, canonical, parts
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import declared
 
 CONTENT = "bundle.json"
@@ -66,11 +66,13 @@ def wanted(desks: Sequence[Mapping[str, Any]], defaults: dict[str, Any], systems
     :param desks: the variables of each, with what it said of itself where it answered: codename and architecture.
     :param defaults: of the variables that count.
     :param systems: what was named, each with or without its architecture; what the desks say where it is empty.
-    :returns: ``images``, a list of sources each, ``models``, declared models in full, ``systems``, and ``errors``.
+    :returns: ``images``, a list of sources each, ``models``, declared models in full, ``systems``, ``silent``, the
+        desks whose systems nobody knows, and ``errors``.
     """
     images: list[Any] = []
     models: list[Any] = []
     found: list[str] = []
+    silent: list[str] = []
     errors: list[str] = []
     for desk in desks:
         given = {name: desk[name] if name in desk else defaults[name] for name in COUNTED}
@@ -85,9 +87,12 @@ def wanted(desks: Sequence[Mapping[str, Any]], defaults: dict[str, Any], systems
                 )
                 continue
             whole = declared(entry)
+            errors += _unkept(host, whole)
             models += [whole] * (whole["state"] != "absent" and whole not in models)
         said = str(desk.get("__bundle_said", {}).get("stdout") or "").split()
-        if len(said) == 2 and not systems:
+        if len(said) != 2:
+            silent.append(host)
+        elif not systems:
             name = system_name(*said)
             if not name:
                 errors.append(
@@ -107,7 +112,28 @@ def wanted(desks: Sequence[Mapping[str, Any]], defaults: dict[str, Any], systems
             "No desk has answered, so nobody knows which packages they need. Name their systems: --system debian-13 "
             f"({_known()})."
         )
-    return {"images": images, "models": models, "systems": found, "errors": list(dict.fromkeys(errors))}
+    return {
+        "images": images,
+        "models": models,
+        "systems": found,
+        "silent": [] if systems else silent,
+        "errors": list(dict.fromkeys(errors)),
+    }
+
+
+def _unkept(host: str, model: dict[str, Any]) -> list[str]:
+    """Return why a declared model cannot be kept in a bundle."""
+    if model["state"] == "absent":
+        return []
+    name = (model.get("create") or {}).get("from") or model["name"]
+    try:
+        registry = parts(name)[0]
+    except BadName as error:
+        return [f"{host}: {error}"]
+    if ":" not in registry:
+        return []
+    # exFAT takes no folder with a colon in its name.
+    return [f"{host} wants {name}: declare it under a plain name, with that registry in sources."]
 
 
 def _known() -> str:
@@ -246,27 +272,33 @@ def image_sources(
     return [source for source in sources if source.get("archive")] + carried
 
 
-def said(made: dict[str, Any], folder: str, predicted: bool) -> str:
+def said(made: dict[str, Any], folder: str, predicted: bool, silent: Sequence[str] = ()) -> str:
     """Return what a person should know of a bundle that was just made.
 
     :param made: the result of the module ``bundle``.
     :param predicted: whether it was only looked at what would come.
+    :param silent: the desks whose systems nobody knows.
     """
     content, size = made["bundle"], made["bytes"] / 1e9
     stands_in = [f"{model['source']}, for {name}" for name, model in content["models"].items() if model["demo"]]
     lines = [
         f"{entry['source']}: {entry['error']}; what comes after it in the list was taken" for entry in made["tried"]
     ] + [f"The demo model goes along: {text}" for text in stands_in]
-    parts = [
+    if silent:
+        lines.append(
+            f"{', '.join(silent)} did not answer: of packages, only those for {', '.join(content['systems'])} are "
+            "here; where that is not the system, name it with --system."
+        )
+    kept = [
         *(f"the image {image['reference']}" for image in content["images"]),
         *(name for name, model in content["models"].items() if not model["demo"]),
         *(f"packages for {system}" for system in content["systems"]),
     ]
     if predicted:
-        lines.append(f"Would bring {', '.join(parts)}: {size:.1f} GB of images and models are still to come.")
+        lines.append(f"Would bring {', '.join(kept)}: {size:.1f} GB of images and models are still to come.")
     else:
         lines.append(
-            f"{folder} is whole: {', '.join(parts)}, {size:.1f} GB. In the room: './llmdesk up --bundle {folder}'; its "
+            f"{folder} is whole: {', '.join(kept)}, {size:.1f} GB. In the room: './llmdesk up --bundle {folder}'; its "
             "README.txt says it as well."
         )
     return "\n".join(lines)
@@ -283,7 +315,8 @@ def readme(bundle: dict[str, Any]) -> str:
   systems   {", ".join(bundle["systems"]) or "none"}
   size      {total / 1e9:.1f} GB
 
-On the machine that sets the desks up, in a terminal, with this folder's own place for /media/usb:
+On the machine that sets the desks up, in a terminal, with this folder's own place for /media/usb, and -K behind the
+last where sudo wants a password:
 
   mkdir -p ~/llmdesk && tar -xzf /media/usb/llmdesk.tar.gz -C ~/llmdesk
   cd ~/llmdesk

@@ -27,6 +27,8 @@ PACKAGES = {
     "ubuntu-24.04": ["docker.io", "iptables", "python3-apt", "python3-requests", "python3-venv"],
 }
 COMPONENTS = ("main", "universe")
+MOVING = ("oldstable", "stable", "testing")
+"""Names of Debian's that mean another release every two years."""
 
 
 class NotFetched(Exception):
@@ -127,7 +129,7 @@ def sources(name: str, lines: list[str]) -> str:
 
     :param name: such as ``debian-13``.
     :param lines: as :func:`targets` returns them.
-    :raises NotFetched: this machine's own are of another distribution.
+    :raises NotFetched: this machine's own are of another distribution, or name no release.
     """
     distribution = name.partition("-")[0]
     found = []
@@ -144,6 +146,13 @@ def sources(name: str, lines: list[str]) -> str:
         if own and component in COMPONENTS:
             signed = f"[signed-by={key[0]}] " if key and not key[0].startswith("$") else ""
             found.append(f"deb {signed}{address} {release.replace(own, SYSTEMS[name][0])} {component}\n")
+    moving = [line for line in lines if "/debian" in line and line.split()[1].startswith(MOVING)]
+    if not found and moving and distribution == "debian":
+        releases = ", ".join(suite for known, (suite, _python) in SYSTEMS.items() if known.startswith(distribution))
+        raise NotFetched(
+            f"Packages for {name} come on a machine whose sources name a release, and this machine's name none "
+            f"but {moving[0].split()[1]}. Write its release there ({releases}), or leave packages out: --system none."
+        )
     if not found:
         raise NotFetched(
             f"Packages for {name} come on a machine with {distribution.capitalize()}, and this one has another system. "

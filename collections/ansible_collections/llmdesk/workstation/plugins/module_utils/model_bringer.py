@@ -16,7 +16,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_checkpoi
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest import Manifest
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import canonical
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import AT_WORK, Store, blocks
-from ansible_collections.llmdesk.workstation.plugins.module_utils.oci_layout import MEND
+from ansible_collections.llmdesk.workstation.plugins.module_utils.oci_layout import damaged
 from ansible_collections.llmdesk.workstation.plugins.module_utils.ollama import (
     BROKEN_NOTES,
     Ollama,
@@ -252,9 +252,7 @@ class Bringer:
                 except OllamaError as error:
                     if "digest" not in str(error):
                         raise
-                    raise SourceFailed(
-                        f"{path} is damaged: its bytes are not those of its name; {MEND}", "bad_file"
-                    ) from error
+                    raise SourceFailed(damaged(folder, path), "bad_file") from error
             done += layer.size
         self._store.keep(name, given.text(name))
         if name not in self.models_with(name):

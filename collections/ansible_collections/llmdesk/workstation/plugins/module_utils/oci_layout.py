@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_store import blocks
+from ansible_collections.llmdesk.workstation.plugins.module_utils.probe import COPY
 
 MEND = "'./llmdesk bundle' brings it anew on a machine with a network"
 NAME = "org.opencontainers.image.ref.name"
@@ -22,6 +23,15 @@ NAME = "org.opencontainers.image.ref.name"
 
 class Damaged(Exception):
     """A file of the layout is missing, or its bytes are not those of its name."""
+
+
+def damaged(layout: str, path: str) -> str:
+    """Return what there is to say of a damaged file, and what mends it. A copy goes: the next run brings it anew."""
+    said = f"{path} is damaged: its bytes are not those of its name; {MEND}"
+    if os.path.exists(os.path.join(os.path.dirname(layout), COPY)):
+        os.unlink(path)
+        said = f"{path} was damaged: its bytes were not those of its name; the same command brings it anew"
+    return said
 
 
 def blob(layout: str, digest: str) -> str:
@@ -44,7 +54,7 @@ def document(layout: str, digest: str) -> Any:
     except OSError as error:
         raise Damaged(f"{path} is missing") from error
     if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
-        raise Damaged(f"{path} is damaged: its bytes are not those of its name; {MEND}")
+        raise Damaged(damaged(layout, path))
     return json.loads(content)
 
 
@@ -87,7 +97,7 @@ def archive(layout: str, reference: str) -> Iterator[bytes]:
             hashed.update(block)
             yield block
         if "sha256:" + hashed.hexdigest() != digest:
-            raise Damaged(f"{path} is damaged: its bytes are not those of its name; {MEND}")
+            raise Damaged(damaged(layout, path))
         yield _padding(size)
     yield bytes(2 * tarfile.BLOCKSIZE)
 

@@ -30,6 +30,7 @@ LINUX_DRIVER = (
     "/usr/lib/*-linux-gnu/libcuda.so.[1-9][0-9][0-9]*",
     "/usr/lib64/libcuda.so.[1-9][0-9][0-9]*",
 )
+COPY = ".copy"  # in a folder that is a desk's copy of what is in a bundle on the controller
 LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, see the kernel's include/net/tcp_states.h
 
 

@@ -264,13 +264,15 @@ class Bundle:
         self._sums.update(dict.fromkeys((f"wheels/{name}" for name in found), ""))
 
     def _project(self) -> None:
-        """Pack llmdesk: the files that git tracks, or all but what was made there where there is no git."""
+        """Pack llmdesk: the files that git tracks, or all but what was made there where git knows of none."""
         root = self._wanted["project"]
         try:
             listed = program.run(["git", "-C", root, "ls-files", "-z"], lambda: None)
-            names = sorted(filter(None, listed.split("\0")))
         except (program.ProgramFailed, FileNotFoundError):
-            names = _walk(root)
+            listed = ""
+        ours = os.path.relpath(os.path.realpath(self._folder), os.path.realpath(root)) + os.sep
+        found = list(filter(None, listed.split("\0"))) or _walk(root)
+        names = sorted(name for name in found if not name.startswith(ours) and not _is_private(name))
         packed = io.BytesIO()
         # Without their times: the same project is the same archive.
         zipped = gzip.GzipFile("", "wb", mtime=0, fileobj=packed)
@@ -300,11 +302,13 @@ class Bundle:
     def _finish(self, found: dict[str, Any], content: str) -> None:
         text = bundle.readme(found)
         self._write("README.txt", text.encode())
+        self._sync()
         sums = {path: file["sha256"] for path, file in found["files"].items()}
         for name, body in ((bundle.CONTENT, content), ("README.txt", text)):
             sums[name] = hashlib.sha256(body.encode()).hexdigest()
         self._write(bundle.SUMS, "".join(f"{sums[path]}  {path}\n" for path in sorted(sums)).encode())
         self._write(bundle.CONTENT, content.encode())
+        self._sync()
 
     # --- Files --------------------------------------------------------------------------------------------------------
 
@@ -329,6 +333,13 @@ class Bundle:
             file.flush()
             os.fsync(file.fileno())
         os.replace(there + ".new", there)
+
+    def _sync(self) -> None:
+        """Wait until the disk has what was written: a slow one takes minutes more. By a program, which ends with us."""
+        try:
+            program.run(["sync", "-f", self._folder], lambda: self._tell("bundle", "writing to the disk"))
+        except program.ProgramFailed as failed:
+            raise NotMade(f"{self._folder} does not keep it all: {program.first_error(str(failed))}.") from failed
 
     def _tell(self, item: str, detail: str) -> None:
         self._progress.report(item, detail=detail)
@@ -374,15 +385,18 @@ class Bundle:
 
 
 def _walk(root: str) -> list[str]:
-    """Return the files of a checkout without git, but for what was made in it and for inventories of one's own."""
+    """Return the files of a checkout without git, but for what was made in it."""
     found: list[str] = []
     for folder, folders, names in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = [name for name in folders if name not in (".venv", ".git", ".cache", "__pycache__")]
         found += [os.path.relpath(os.path.join(folder, name), root) for name in [*names, *links]]
-    # They may have passwords in them.
-    ours = ("inventory/local.yml", "inventory/examples/")
-    return sorted(name for name in found if not name.startswith("inventory/") or name.startswith(ours))
+    return found
+
+
+def _is_private(name: str) -> bool:
+    """Return whether a file is an inventory of one's own, which may have passwords in it."""
+    return name.startswith("inventory/") and not name.startswith(("inventory/local.yml", "inventory/examples/"))
 
 
 def _anybody(entry: tarfile.TarInfo) -> tarfile.TarInfo:

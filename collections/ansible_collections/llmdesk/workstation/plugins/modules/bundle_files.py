@@ -69,6 +69,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils.bundle import again
+from ansible_collections.llmdesk.workstation.plugins.module_utils.probe import COPY
 from ansible_collections.llmdesk.workstation.plugins.module_utils.registry_files import PART, hashed
 
 
@@ -84,22 +85,28 @@ class Files:
         self._source: str = module.params["source"]
         self._folder: str = module.params["path"]
 
-    def missing(self) -> dict[str, int]:
-        """Return how many bytes of each file are there that is not whole."""
+    def missing(self, closely: bool = False) -> dict[str, int]:
+        """Return how many bytes of each file are there that is not whole.
+
+        :param closely: hash what nobody else does: of an older bundle, a list may be as long and say something else.
+        """
         found = {}
         for name, file in self._files.items():
             path = self._at(name)
-            if not os.path.exists(path) or os.path.getsize(path) != file["size"]:
+            whole = os.path.exists(path) and os.path.getsize(path) == file["size"]
+            if whole and closely and _unnamed(name):
+                whole = hashed(path, lambda _done, _detail: None) == file["sha256"]
+            if not whole:
                 found[name] = os.path.getsize(path + PART) if os.path.exists(path + PART) else 0
         return found
 
     def check(self) -> None:
-        """Hash what nobody else does: images and models are held to their names when they are used.
+        """Hash what nobody else does.
 
         :raises Damaged: one is not what it was, or not there.
         """
         for name, file in self._files.items():
-            if "/blobs/" not in name:
+            if _unnamed(name):
                 self._hold(name, self._at(name), file["sha256"])
 
     def take(self, parcel: str, pieces: list[tuple[str, int, int]]) -> None:
@@ -107,6 +114,9 @@ class Files:
 
         :raises Damaged: a file is whole now and not what it should be.
         """
+        os.makedirs(self._folder, exist_ok=True)
+        with open(self._at(COPY), "w", encoding="utf-8"):
+            pass
         with open(parcel, "rb") as given:
             for name, offset, length in pieces:
                 path = self._at(name)
@@ -138,6 +148,11 @@ class Files:
         return os.path.join(self._folder, *name.split("/"))
 
 
+def _unnamed(name: str) -> bool:
+    """Return whether nobody holds a file to its name when it is used, as images and models are held."""
+    return "/blobs/" not in name
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -152,14 +167,16 @@ def main() -> None:
     )
     files = Files(module)
     try:
-        if module.params["source"] == module.params["path"]:
+        in_place, parcel = module.params["source"] == module.params["path"], module.params["parcel"]
+        if in_place:
             files.check()
-        if module.params["parcel"]:
-            files.take(module.params["parcel"], [tuple(piece) for piece in module.params["pieces"]])
-        missing = files.missing()
+        if parcel:
+            files.take(parcel, [tuple(piece) for piece in module.params["pieces"]])
+        # Once a run: what a parcel has brought was held to its sum.
+        missing = files.missing(closely=not in_place and not parcel)
         sizes = {name: file["size"] for name, file in module.params["files"].items()}
         left = sum(sizes[name] - done for name, done in missing.items())
-        module.exit_json(changed=bool(module.params["parcel"]) or bool(left), missing=missing, bytes=left)
+        module.exit_json(changed=bool(parcel) or bool(left), missing=missing, bytes=left)
     except Damaged as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -38,7 +38,7 @@ options:
     type: path
     default: /etc/llmdesk
   cache_dir:
-    description: Folder of the cache; its free space is reported.
+    description: Folder of the cache; its free space is reported, and what a run that was cut off has left of a bundle.
     type: path
     default: /var/cache/llmdesk
   certificates:
@@ -96,6 +96,7 @@ desk:
     ollama: {state: answers, version: 0.32.15, models: []}
     page: {state: ready, onboarding: false}
     account: {state: managed}
+    leftovers: []
     unknown: []
 """
 
@@ -200,6 +201,7 @@ class Desk:
                 "password_file_exists": os.path.exists(password_file),
             },
             "ports": self._ports(docker["container"]),
+            "leftovers": self._leftovers,
             "record": self._record,
             "unknown": self._unknown,
             "took_ms": round((time.monotonic() - started) * 1000),
@@ -215,6 +217,13 @@ class Desk:
         wanted = {"credentials": self._wanted["proxy_credentials"]}
         wanted.update((name, self._wanted[name]) for name in ("proxy", "certificates"))
         return dict(network.standing(kept, wanted, read), bundle=network.bundle(os.path.exists))
+
+    @property
+    def _leftovers(self) -> list[str]:
+        """Return what a run that was cut off has left of a bundle: a role removes it at the end."""
+        copied, lists = (os.path.join(self._wanted["cache_dir"], name) for name in ("bundle", "bundle-apt"))
+        seen = {copied: os.path.join(copied, probe.COPY), lists: lists}
+        return [path for path, mark in seen.items() if os.path.exists(mark)]
 
     def _recorded(self, part: str) -> Any:
         path = os.path.join(self._wanted["state_dir"], part + ".json")

@@ -459,6 +459,18 @@ class Image:
         self._docker.delete(f"/images/{shared}/{tag}")
 
 
+def failed(said: str, sources: list[dict[str, Any]]) -> str:
+    """Return that no source has the image, and what to do about the network where one of them would use it."""
+    msg = f"No source has the image. {said}."
+    if any(source.get("registry") or source.get("build") for source in sources):
+        msg += (
+            " Free the network; set desk_proxy where a proxy is the way out, or open_webui_image_mirrors where this "
+            "network has a mirror (docs/proxies.md); or bring an archive made by 'docker save' on another machine: "
+            "'./llmdesk up --image FILE'."
+        )
+    return msg
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -495,12 +507,7 @@ def main() -> None:
     try:
         module.exit_json(**image.ensure())
     except (SourceFailed, Cancelled) as error:
-        module.fail_json(
-            msg=f"No source has the image. {error}. Free the network; set desk_proxy where a proxy is the way out, or "
-            "open_webui_image_mirrors where this network has a mirror (docs/proxies.md); or bring an archive made by "
-            "'docker save' on another machine: './llmdesk up --image FILE'.",
-            tried=image.tried,
-        )
+        module.fail_json(msg=failed(str(error), module.params["sources"]), tried=image.tried)
     except DockerFailure as error:
         module.fail_json(msg=f"Docker cannot be asked: {error}. Run './llmdesk up' to start it.", tried=image.tried)
 
