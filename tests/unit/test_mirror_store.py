@@ -93,5 +93,20 @@ def test_a_full_disk_leaves_it_in_the_cache(state: Path, monkeypatch: pytest.Mon
     assert all(slice.exists() for slice in made)
 
 
+def test_slices_of_what_is_stored_make_room(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = CONTENT + b"another"
+    cache(state, other, hashlib.sha256(other).hexdigest())
+    mirror_store.keep(str(state))
+    cache(state)
+
+    class Disk:
+        @property
+        def free(self) -> int:
+            return 10 * len(CONTENT) if mirror_store.slices(str(state)).keys() == {DIGEST} else len(CONTENT)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: Disk())
+    assert mirror_store.keep(str(state)) == mirror_store.Kept([DIGEST], [], [])
+
+
 class Free:
     free = len(CONTENT)
