@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import authority
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import authority, password, password_file
 from docker.models.containers import Container
 
+from lab import authority as lab_authority
 from lab import desk, faults, models, ollamas
 from lab import registry as images
 from tests.integration.rig import LARGER, THERE, Ollama, serve, size, until, weights
@@ -152,6 +153,58 @@ def test_a_second_run_is_one_module_and_changes_nothing(mirror: Mirror) -> None:
     assert again.rc == 0, again.text
     assert "changed=0" in again.text
     assert again.executions == 1
+
+
+@pytest.mark.parametrize("lost", ["controller", "mirror"])
+def test_a_password_that_is_lost_is_handed_over_again(mirror: Mirror, lost: str) -> None:
+    kept = password(mirror.address)
+    if lost == "controller":
+        password_file(mirror.address).unlink()
+    else:
+        mirror.runs("rm /etc/llmdesk/mirror/push_password")
+    ran = mirror.makes()
+    assert ran.rc == 0, ran.text
+    assert (password(mirror.address) == kept) is (lost == "controller")
+    asks = f"curl -s --cacert /etc/llmdesk/mirror/ca.crt -u llmdesk:{password(mirror.address)}"
+    assert mirror.runs(f"{asks} -o /dev/null -w '%{{http_code}}' https://{mirror.address}:5445/v2/") == "200"
+
+
+def test_a_run_that_is_cut_off_after_the_certificate_is_taken_up(mirror: Mirror) -> None:
+    fails = "/usr/local/sbin/nginx"
+    mirror.runs(f"printf '#!/bin/sh\nexit 1\n' > {fails} && chmod +x {fails}")
+    late = {"model_mirror_names": ["late.example"]}
+    assert mirror.makes(**late).rc != 0
+    mirror.runs(f"rm {fails}")
+    ran = mirror.makes(**late)
+    assert ran.rc == 0, ran.text
+    ways = f"--cacert /etc/llmdesk/mirror/ca.crt --resolve late.example:5443:{mirror.address}"
+    mirror.runs(f"curl -sf {ways} https://late.example:5443/metrics")
+
+
+def test_authorities_that_change_reach_a_mirror_that_stands(mirror: Mirror) -> None:
+    def process() -> str:
+        return mirror.runs("systemctl show -P MainPID llmdesk-mirror-upstream")
+
+    before = process()
+    trusts = {"desk_ca_certificates": [lab_authority.trusted().decode()]}
+    ran = mirror.makes(**trusts)
+    assert ran.rc == 0, ran.text
+    assert process() != before
+    again = mirror.makes(verbosity=3, **trusts)
+    assert again.executions == 1
+    assert "changed=0" in again.text
+    ran = mirror.makes()
+    assert ran.rc == 0, ran.text
+
+
+def test_what_a_run_that_was_cut_off_has_installed_does_not_serve(mirror: Mirror) -> None:
+    lacking = "/etc/llmdesk/mirror/lacking"
+    mirror.runs(f"echo nginx > {lacking}; rm /etc/llmdesk/mirror/configuration; systemctl enable --now nginx")
+    ran = mirror.makes()
+    assert ran.rc == 0, ran.text
+    assert "inactive" in mirror.machine.types("systemctl is-active nginx")
+    assert "disabled" in mirror.machine.types("systemctl is-enabled nginx")
+    assert "No such file" in mirror.machine.types(f"ls {lacking}")
 
 
 def test_what_the_machine_serves_itself_is_left_alone(mirror: Mirror) -> None:
