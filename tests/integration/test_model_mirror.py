@@ -186,7 +186,7 @@ def test_authorities_that_change_reach_a_mirror_that_stands(mirror: Mirror) -> N
         return mirror.runs("systemctl show -P MainPID llmdesk-mirror-upstream")
 
     before = process()
-    trusts = {"desk_ca_certificates": [lab_authority.trusted().decode()]}
+    trusts = {"desk_ca_certificates": [lab_authority.certificate("another.example")[0].decode()]}
     ran = mirror.makes(**trusts)
     assert ran.rc == 0, ran.text
     assert process() != before
