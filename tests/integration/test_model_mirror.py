@@ -207,6 +207,12 @@ def test_what_a_run_that_was_cut_off_has_installed_does_not_serve(mirror: Mirror
     assert "No such file" in mirror.machine.types(f"ls {lacking}")
 
 
+def test_nobody_else_of_the_machine_runs_as_the_mirror(mirror: Mirror) -> None:
+    assert mirror.runs("ps -o comm= -u www-data || true").strip() == ""
+    assert {"nginx", "docker-registry", "python3"} <= set(mirror.runs("ps -o comm= -u llmdesk-mirror").split())
+    assert mirror.runs(f"stat -c %U:%G {STATE} {STATE}/people").split() == ["root:root", "root:llmdesk-mirror"]
+
+
 def test_what_the_machine_serves_itself_is_left_alone(mirror: Mirror) -> None:
     assert "inactive" in mirror.machine.types("systemctl is-active nginx docker-registry")
     assert "enabled" not in mirror.machine.types("systemctl is-enabled nginx docker-registry").replace("disabled", "")
@@ -305,7 +311,7 @@ def test_a_tag_that_changes_in_the_middle_gives_one_or_the_other(room: list[Olla
 
 
 def test_a_disk_that_is_full_is_said_and_the_next_run_ends_it(room: list[Ollama], mirror: Mirror) -> None:
-    mirror.runs(f"mount -t tmpfs -o size=60m,mode=755,uid=33,gid=33 tmpfs {STATE}/store/blobs")
+    mirror.runs(f"mount -t tmpfs -o size=60m,mode=755,uid=$(id -u llmdesk-mirror) tmpfs {STATE}/store/blobs")
     try:
         wanted = {
             "ollama_models": [LARGER],

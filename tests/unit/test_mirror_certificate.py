@@ -85,6 +85,7 @@ def mirror(tmp_path: Path) -> Mirror:
         (tmp_path / name).mkdir()
     made = Mirror(tmp_path)
     made.program("chown", "exit 0")
+    made.program("stat", "echo llmdesk-mirror")
     return made
 
 

@@ -145,7 +145,11 @@ def _assemble(stored: str, parts: list[Slice], tell: Callable[[int], None]) -> s
     hashed = hashlib.sha256()
     done = 0
     try:
-        with open(temporary, "wb") as file:
+        # The folder is another user's where root runs this, and what stands there under that name may lead elsewhere.
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(made, "wb") as file:
             for part in parts:
                 for block in _content(part):
                     hashed.update(block)
