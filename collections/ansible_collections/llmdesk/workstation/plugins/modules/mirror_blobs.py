@@ -411,8 +411,7 @@ class Blobs:
                 status, answered, body = self._get(path, blob["upstream"], headers, 200.0)
             except http.client.IncompleteRead as error:
                 # What came is in the cache: the next answer says why no more did.
-                begin += len(error.partial)
-                attempt = 0 if error.partial else attempt
+                begin = min(begin + len(error.partial), last)
                 status, why = 0, "breaks off"
             except (OSError, http.client.HTTPException) as error:
                 status, why = 0, f"breaks off ({type(error).__name__})"
