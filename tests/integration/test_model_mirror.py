@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import authority
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.mirrors import authority, password, password_file
 from docker.models.containers import Container
 
+from lab import authority as lab_authority
 from lab import desk, faults, models, ollamas
 from lab import registry as images
 from tests.integration.rig import LARGER, THERE, Ollama, serve, size, until, weights
@@ -154,6 +155,64 @@ def test_a_second_run_is_one_module_and_changes_nothing(mirror: Mirror) -> None:
     assert again.executions == 1
 
 
+@pytest.mark.parametrize("lost", ["controller", "mirror"])
+def test_a_password_that_is_lost_is_handed_over_again(mirror: Mirror, lost: str) -> None:
+    kept = password(mirror.address)
+    if lost == "controller":
+        password_file(mirror.address).unlink()
+    else:
+        mirror.runs("rm /etc/llmdesk/mirror/push_password")
+    ran = mirror.makes()
+    assert ran.rc == 0, ran.text
+    assert (password(mirror.address) == kept) is (lost == "controller")
+    asks = f"curl -s --cacert /etc/llmdesk/mirror/ca.crt -u llmdesk:{password(mirror.address)}"
+    assert mirror.runs(f"{asks} -o /dev/null -w '%{{http_code}}' https://{mirror.address}:5445/v2/") == "200"
+
+
+def test_a_run_that_is_cut_off_after_the_certificate_is_taken_up(mirror: Mirror) -> None:
+    fails = "/usr/local/sbin/nginx"
+    mirror.runs(f"printf '#!/bin/sh\nexit 1\n' > {fails} && chmod +x {fails}")
+    late = {"model_mirror_names": ["late.example"]}
+    assert mirror.makes(**late).rc != 0
+    mirror.runs(f"rm {fails}")
+    ran = mirror.makes(**late)
+    assert ran.rc == 0, ran.text
+    ways = f"--cacert /etc/llmdesk/mirror/ca.crt --resolve late.example:5443:{mirror.address}"
+    mirror.runs(f"curl -sf {ways} https://late.example:5443/metrics")
+
+
+def test_authorities_that_change_reach_a_mirror_that_stands(mirror: Mirror) -> None:
+    def process() -> str:
+        return mirror.runs("systemctl show -P MainPID llmdesk-mirror-upstream")
+
+    before = process()
+    trusts = {"desk_ca_certificates": [lab_authority.certificate("another.example")[0].decode()]}
+    ran = mirror.makes(**trusts)
+    assert ran.rc == 0, ran.text
+    assert process() != before
+    again = mirror.makes(verbosity=3, **trusts)
+    assert again.executions == 1
+    assert "changed=0" in again.text
+    ran = mirror.makes()
+    assert ran.rc == 0, ran.text
+
+
+def test_what_a_run_that_was_cut_off_has_installed_does_not_serve(mirror: Mirror) -> None:
+    lacking = "/etc/llmdesk/mirror/lacking"
+    mirror.runs(f"echo nginx > {lacking}; rm /etc/llmdesk/mirror/configuration; systemctl enable --now nginx")
+    ran = mirror.makes()
+    assert ran.rc == 0, ran.text
+    assert "inactive" in mirror.machine.types("systemctl is-active nginx")
+    assert "disabled" in mirror.machine.types("systemctl is-enabled nginx")
+    assert "No such file" in mirror.machine.types(f"ls {lacking}")
+
+
+def test_nobody_else_of_the_machine_runs_as_the_mirror(mirror: Mirror) -> None:
+    assert mirror.runs("ps -o comm= -u www-data || true").strip() == ""
+    assert {"nginx", "docker-registry", "python3"} <= set(mirror.runs("ps -o comm= -u llmdesk-mirror").split())
+    assert mirror.runs(f"stat -c %U:%G {STATE} {STATE}/people").split() == ["root:root", "root:llmdesk-mirror"]
+
+
 def test_what_the_machine_serves_itself_is_left_alone(mirror: Mirror) -> None:
     assert "inactive" in mirror.machine.types("systemctl is-active nginx docker-registry")
     assert "enabled" not in mirror.machine.types("systemctl is-enabled nginx docker-registry").replace("disabled", "")
@@ -252,7 +311,7 @@ def test_a_tag_that_changes_in_the_middle_gives_one_or_the_other(room: list[Olla
 
 
 def test_a_disk_that_is_full_is_said_and_the_next_run_ends_it(room: list[Ollama], mirror: Mirror) -> None:
-    mirror.runs(f"mount -t tmpfs -o size=60m,mode=755,uid=33,gid=33 tmpfs {STATE}/store/blobs")
+    mirror.runs(f"mount -t tmpfs -o size=60m,mode=755,uid=$(id -u llmdesk-mirror) tmpfs {STATE}/store/blobs")
     try:
         wanted = {
             "ollama_models": [LARGER],

@@ -93,5 +93,29 @@ def test_a_full_disk_leaves_it_in_the_cache(state: Path, monkeypatch: pytest.Mon
     assert all(slice.exists() for slice in made)
 
 
+def test_a_link_in_the_place_of_a_part_is_not_followed(state: Path) -> None:
+    cache(state)
+    elsewhere = state / "elsewhere"
+    elsewhere.write_text("somebody's")
+    (state / "store" / "blobs" / f".sha256-{DIGEST}.part").symlink_to(elsewhere)
+    assert mirror_store.keep(str(state)).stored == [DIGEST]
+    assert elsewhere.read_text() == "somebody's"
+
+
+def test_slices_of_what_is_stored_make_room(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = CONTENT + b"another"
+    cache(state, other, hashlib.sha256(other).hexdigest())
+    mirror_store.keep(str(state))
+    cache(state)
+
+    class Disk:
+        @property
+        def free(self) -> int:
+            return 10 * len(CONTENT) if mirror_store.slices(str(state)).keys() == {DIGEST} else len(CONTENT)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: Disk())
+    assert mirror_store.keep(str(state)) == mirror_store.Kept([DIGEST], [], [])
+
+
 class Free:
     free = len(CONTENT)

@@ -102,7 +102,8 @@ def keep(state: str, tell: Callable[[str, int, int], None] = lambda _digest, _to
     folder = os.open(os.path.join(state, "store", "blobs"), os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        for digest, parts in sorted(slices(state).items()):
+        found = slices(state)
+        for digest, parts in sorted(found.items()):
             stored = path(state, digest)
             if os.path.exists(stored):
                 if time.time() - os.stat(stored).st_mtime > LINGER:
@@ -112,19 +113,27 @@ def keep(state: str, tell: Callable[[str, int, int], None] = lambda _digest, _to
             if not ordered:
                 continue
             total = ordered[0].total
-            if shutil.disk_usage(os.path.dirname(stored)).free < total + min(RESERVE, total):
+            if not _room(stored, total):
+                for other in found:
+                    if os.path.exists(path(state, other)):
+                        _throw_out(found[other])
+            if not _room(stored, total):
                 kept.said.append(f"sha256:{digest} ({total / 1e6:.0f} MB) stays in the cache: the disk has no room")
                 continue
-            found = _assemble(stored, ordered, partial(tell, digest, total))
-            if found == digest:
+            came = _assemble(stored, ordered, partial(tell, digest, total))
+            if came == digest:
                 kept.stored.append(digest)
-            elif found:
+            elif came:
                 _throw_out(parts)
                 kept.wrong.append(digest)
-                kept.said.append(f"sha256:{digest} came with other bytes (sha256:{found}) and was thrown out")
+                kept.said.append(f"sha256:{digest} came with other bytes (sha256:{came}) and was thrown out")
     finally:
         os.close(folder)
     return kept
+
+
+def _room(stored: str, total: int) -> bool:
+    return shutil.disk_usage(os.path.dirname(stored)).free >= total + min(RESERVE, total)
 
 
 def _assemble(stored: str, parts: list[Slice], tell: Callable[[int], None]) -> str:
@@ -136,7 +145,11 @@ def _assemble(stored: str, parts: list[Slice], tell: Callable[[int], None]) -> s
     hashed = hashlib.sha256()
     done = 0
     try:
-        with open(temporary, "wb") as file:
+        # The folder is another user's where root runs this, and what stands there under that name may lead elsewhere.
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(made, "wb") as file:
             for part in parts:
                 for block in _content(part):
                     hashed.update(block)

@@ -54,8 +54,18 @@ options:
     type: list
     elements: str
     default: []
+  proxy_credentials:
+    description: User and password of the machine's proxy as C(user:password), percent-encoded, under C(http) and
+      C(https). Where others are set on the machine, the mirror is not set up as wanted.
+    type: dict
+    default: {}
+  cache_bytes:
+    description: How much the mirror's cache may take of the disk, 0 for what nobody knows. A larger blob is said, and
+      not fetched.
+    type: int
+    default: 0
   config_dir:
-    description: Folder of the mirror's configuration.
+    description: Folder of the mirror's configuration. The folder that it is in has the note of the machine's proxy.
     type: path
     default: /etc/llmdesk/mirror
   state_dir:
@@ -103,6 +113,10 @@ authority:
   description: The certificate by which desks know it, empty where it has none yet.
   returned: always
   type: str
+password_sha256:
+  description: The sha256 of the password for images that desks build, by which a controller knows whether it has that.
+  returned: always
+  type: str
 models:
   description: The models whose manifests are known, with C(name), C(digest) of the manifest, and C(blobs), each with
     C(digest) (hex) and C(size).
@@ -143,7 +157,7 @@ from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import mirror_store
+from ansible_collections.llmdesk.workstation.plugins.module_utils import mirror_store, network
 from ansible_collections.llmdesk.workstation.plugins.module_utils.progress import Cancelled, Progress
 from ansible_collections.llmdesk.workstation.plugins.module_utils.whole_file import read_whole
 
@@ -153,8 +167,16 @@ LONGEST = 4 * 1024 * 1024
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+AWAY = (429, 503, 504)
+"""What a registry answers, or is answered for it, that cannot be reached or has no time."""
+
+
 class NotHad(Exception):
     """Something was not to be had; the sentence says what and why."""
+
+
+class Away(NotHad):
+    """An upstream cannot be reached, and nothing else of it is to be had either."""
 
 
 class Cache(http.client.HTTPConnection):
@@ -189,11 +211,19 @@ class Blobs:
         configuration = (read_whole(os.path.join(self._wanted["config_dir"], "configuration")) or "").strip()
         certified = (read_whole(os.path.join(self._wanted["config_dir"], "names")) or "").split()
         named = set(self._wanted["names"]) <= set(certified)
-        standing = configuration == self._wanted["configuration"] and named and self._runs()
+        password = (read_whole(os.path.join(self._wanted["config_dir"], "push_password")) or "").strip()
+        standing = (
+            configuration == self._wanted["configuration"]
+            and named
+            and password != ""
+            and self._opens_proxy()
+            and self._runs()
+        )
         result: dict[str, Any] = {
             "standing": standing,
             "configuration": configuration,
             "authority": read_whole(os.path.join(self._wanted["config_dir"], "ca.crt")) or "",
+            "password_sha256": hashlib.sha256(password.encode()).hexdigest(),
             "models": [],
             "images": [],
         }
@@ -226,6 +256,14 @@ class Blobs:
             "said": self._said,
             "diff": {"before": before, "after": after},
         }
+
+    def _opens_proxy(self) -> bool:
+        note = read_whole(os.path.join(os.path.dirname(self._wanted["config_dir"]), network.STATE))
+        try:
+            set_here = (json.loads(note) if note else {"wanted": {}})["wanted"].get("credentials") or {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+        return bool(set_here == self._wanted["proxy_credentials"])
 
     def _runs(self) -> bool:
         try:
@@ -278,41 +316,69 @@ class Blobs:
         for kind in ("models", "images"):
             for entry in known[kind]:
                 for blob in entry["blobs"]:
-                    if not os.path.exists(mirror_store.path(self._state, blob["digest"])):
+                    if not self._stored(blob):
                         found[blob["digest"]] = {
                             **blob,
                             **{key: entry[key] for key in ("name", "upstream", "repository")},
                         }
         return found
 
+    def _stored(self, blob: dict[str, Any]) -> bool:
+        return os.path.exists(mirror_store.path(self._state, blob["digest"]))
+
     def _sums(self, known: dict[str, Any]) -> dict[str, bool]:
         blobs = [blob["digest"] for kind in ("models", "images") for entry in known[kind] for blob in entry["blobs"]]
         return {digest: os.path.exists(mirror_store.path(self._state, digest)) for digest in sorted(blobs)}
 
     def _fetch_all(self, missing: dict[str, dict[str, Any]]) -> None:
+        largest = self._wanted["cache_bytes"] or float("inf")
+        for blob in missing.values():
+            if blob["size"] > largest:
+                self._said.append(
+                    f"{blob['name']}: sha256:{blob['digest'][:12]} has {blob['size'] / 1e9:.1f} GB and the cache may "
+                    f"take {largest / 1e9:.1f} GB: set model_mirror_cache to more"
+                )
+        wanted = [blob for blob in missing.values() if blob["size"] <= largest]
         # The slices of the largest stand beside its copy in the store while that is made.
-        need = sum(blob["size"] for blob in missing.values()) + max(blob["size"] for blob in missing.values())
+        need = sum(blob["size"] for blob in wanted) + max((blob["size"] for blob in wanted), default=0)
+        cached = mirror_store.slices(self._state)
+        need -= sum(part.length for blob in wanted for part in cached.get(blob["digest"], []))
         free = os.statvfs(self._state).f_bavail * os.statvfs(self._state).f_frsize
         if need > free:
             self._said.append(
                 f"{need / 1e9:.1f} GB are needed and {self._state} has {free / 1e9:.1f} GB left: nothing was fetched"
             )
             return
-        for blob in missing.values():
+        for blob in wanted:
             self._totals[blob["name"]] += blob["size"]
+        away: dict[str, Away] = {}
         # One model or image after the other, so that each has one line of progress, and what is small is there soon.
-        for blob in sorted(missing.values(), key=lambda blob: (self._totals[blob["name"]], blob["name"], blob["size"])):
-            for again in (True, False):
-                try:
-                    self._fetch(blob)
-                except NotHad as error:
-                    self._said.append(f"{blob['name']}: {error}")
-                    break
-                kept = mirror_store.keep(self._state, partial(self._checking, blob))
-                if blob["digest"] not in kept.wrong or not again:
-                    self._said += kept.said
-                    break
+        for blob in sorted(wanted, key=lambda blob: (self._totals[blob["name"]], blob["name"], blob["size"])):
+            try:
+                if blob["upstream"] not in away:
+                    self._fetch_and_keep(blob)
+            except Away as error:
+                away[blob["upstream"]] = error
+            except NotHad as error:
+                self._said.append(f"{blob['name']}: {error}")
             self._came[blob["name"]] += blob["size"]
+        for upstream, why in away.items():
+            names = {blob["name"] for blob in wanted if blob["upstream"] == upstream and not self._stored(blob)}
+            self._said.append(f"{', '.join(sorted(names))}: {why}")
+
+    def _fetch_and_keep(self, blob: dict[str, Any]) -> None:
+        """Bring a blob to the store; once more where it came with other bytes."""
+        for again in (True, False):
+            self._fetch(blob)
+            kept = mirror_store.keep(self._state, partial(self._checking, blob))
+            if blob["digest"] not in kept.wrong or not again:
+                break
+        self._said += kept.said
+        if not self._stored(blob) and not any(blob["digest"] in sentence for sentence in kept.said):
+            raise NotHad(
+                f"sha256:{blob['digest'][:12]} came, and not all of it is in the cache any more: the disk has less "
+                "than a gigabyte left, or model_mirror_cache is too small"
+            )
 
     def _checking(self, blob: dict[str, Any], _digest: str, total: int, done: int) -> None:
         came = self._came[blob["name"]] + blob["size"]
@@ -335,24 +401,34 @@ class Blobs:
             pool.shutdown()
 
     def _piece(self, blob: dict[str, Any], start: int) -> int:
-        last = min(start + PIECE, blob["size"]) - 1
+        last: int = min(start + PIECE, blob["size"]) - 1
         path = f"/v2/{blob['repository']}/blobs/sha256:{blob['digest']}"
+        begin, attempt, status = start, 0, 0
         why = "was stopped"
-        for attempt in range(self._wanted["retries"] + 1):
-            if self._stopped:
-                break
+        while not self._stopped:
             try:
-                headers = {"Range": f"bytes={start}-{last}"}
-                status, _headers, body = self._get(path, blob["upstream"], headers, 200.0)
+                headers = {"Range": f"bytes={begin}-{last}"}
+                status, answered, body = self._get(path, blob["upstream"], headers, 200.0)
+            except http.client.IncompleteRead as error:
+                # What came is in the cache: the next answer says why no more did.
+                begin = min(begin + len(error.partial), last)
+                status, why = 0, "breaks off"
             except (OSError, http.client.HTTPException) as error:
-                why = f"breaks off ({type(error).__name__})"
+                status, why = 0, f"breaks off ({type(error).__name__})"
             else:
-                if status == 206 and len(body) == last + 1 - start:
-                    return len(body)
+                if status == 206 and len(body) == last + 1 - begin:
+                    return last + 1 - start
                 why = _refusal(status)
-                if status in (401, 403, 404):
+                # A registry has said it, or the mirror's way out, which waits by itself; what nginx says of its own is
+                # a page, as long as that way out restarts.
+                if status >= 400 and not (status >= 500 and answered.get_content_type() == "text/html"):
                     break
-            time.sleep(min(2**attempt, 5))
+            attempt += 1
+            if attempt > self._wanted["retries"]:
+                break
+            time.sleep(min(2 ** (attempt - 1), 5))
+        if status in AWAY:
+            raise Away(f"{blob['upstream']} {why}")
         raise NotHad(f"{blob['upstream']} {why} for sha256:{blob['digest'][:12]}")
 
 
@@ -385,6 +461,8 @@ def main() -> None:
             "images": {**at, "options": about},
             "configuration": {"type": "str", "required": True},
             "names": {"type": "list", "elements": "str", "default": []},
+            "proxy_credentials": {"type": "dict", "default": {}, "no_log": True},
+            "cache_bytes": {"type": "int", "default": 0},
             "config_dir": {"type": "path", "default": "/etc/llmdesk/mirror"},
             "state_dir": {"type": "path", "default": "/var/lib/llmdesk-mirror"},
             "run_dir": {"type": "path", "default": "/run/llmdesk-mirror"},
