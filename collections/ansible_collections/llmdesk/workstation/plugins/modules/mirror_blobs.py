@@ -151,7 +151,6 @@ import os
 import platform
 import socket
 import time
-from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -203,8 +202,7 @@ class Blobs:
         self._state: str = module.params["state_dir"]
         self._socket = os.path.join(module.params["run_dir"], "cache.sock")
         self._said: list[str] = []
-        self._totals: Counter[str] = Counter()
-        self._came: Counter[str] = Counter()
+        self._total = self._came = 0
 
     def ensure(self) -> dict[str, Any]:
         """Fetch what is missing, and return the module's result."""
@@ -349,19 +347,20 @@ class Blobs:
                 f"{need / 1e9:.1f} GB are needed and {self._state} has {free / 1e9:.1f} GB left: nothing was fetched"
             )
             return
-        for blob in wanted:
-            self._totals[blob["name"]] += blob["size"]
+        self._total = sum(blob["size"] for blob in wanted)
         away: dict[str, Away] = {}
-        # One model or image after the other, so that each has one line of progress, and what is small is there soon.
-        for blob in sorted(wanted, key=lambda blob: (self._totals[blob["name"]], blob["name"], blob["size"])):
+        for blob in sorted(wanted, key=lambda blob: int(blob["size"])):
             try:
-                if blob["upstream"] not in away:
-                    self._fetch_and_keep(blob)
-            except Away as error:
-                away[blob["upstream"]] = error
+                if blob["upstream"] in away:
+                    raise away[blob["upstream"]]
+                self._fetch_and_keep(blob)
+                self._came += blob["size"]
             except NotHad as error:
-                self._said.append(f"{blob['name']}: {error}")
-            self._came[blob["name"]] += blob["size"]
+                self._total -= blob["size"]
+                if isinstance(error, Away):
+                    away[blob["upstream"]] = error
+                else:
+                    self._said.append(f"{blob['name']}: {error}")
         for upstream, why in away.items():
             names = {blob["name"] for blob in wanted if blob["upstream"] == upstream and not self._stored(blob)}
             self._said.append(f"{', '.join(sorted(names))}: {why}")
@@ -381,12 +380,14 @@ class Blobs:
             )
 
     def _checking(self, blob: dict[str, Any], _digest: str, total: int, done: int) -> None:
-        came = self._came[blob["name"]] + blob["size"]
-        self._progress.report(blob["name"], came, self._totals[blob["name"]], detail=f"hashing, {done / total:.0%}")
+        self._tell(blob["size"], f"{blob['name']}, hashing, {done / total:.0%}")
+
+    def _tell(self, done: int, detail: str) -> None:
+        self._progress.report("images and models", self._came + done, self._total, detail=detail)
 
     def _fetch(self, blob: dict[str, Any]) -> None:
         """Bring a blob into the cache, in pieces."""
-        name, starts = blob["name"], list(range(0, blob["size"], PIECE))
+        starts = list(range(0, blob["size"], PIECE))
         done = 0
         pool = ThreadPoolExecutor(AT_ONCE)
         self._stopped = False
@@ -395,7 +396,7 @@ class Blobs:
             while left:
                 ended, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
                 done += sum(future.result() for future in ended)
-                self._progress.report(name, self._came[name] + done, self._totals[name])
+                self._tell(done, blob["name"])
         finally:
             self._stopped = True
             pool.shutdown()
