@@ -328,7 +328,8 @@ def test_a_disk_that_is_full_is_said_and_the_next_run_ends_it(room: list[Ollama]
     ran = mirror.makes(**wanted)
     assert ran.rc == 0, ran.text
     assert mirror.stored() == set(models.layers("library/gemma3:270m"))
-    assert blobs_sent() == 0
+    # What is small was stored on the disk that is gone, and has made room in the cache.
+    assert blobs_sent() < 0.02 * size(LARGER)
 
 
 def test_two_rooms_use_it_at_once(room: list[Ollama], mirror: Mirror, tmp_path: Path) -> None:
