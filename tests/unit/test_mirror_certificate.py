@@ -52,6 +52,8 @@ class Mirror:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # What starts the tests by nohup lets them ignore it, and a shell cannot trap what was ignored before.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
 
     def makes(self, *names: str) -> tuple[int, str, str]:
