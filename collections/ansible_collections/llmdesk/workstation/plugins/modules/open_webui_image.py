@@ -181,7 +181,7 @@ MANIFESTS = (
 
 
 # What Docker says of an image that a registry does not have, by its version and its store of images.
-UNKNOWN = re.compile("manifest unknown|name unknown|not found")
+UNKNOWN = re.compile("manifest unknown|name unknown|not found|repository does not exist")
 
 
 class SourceFailed(Exception):
