@@ -165,10 +165,12 @@ def test_one_desk_builds_the_image_and_the_other_takes_it(
     desk.run(room.desk("desk1"), f"docker tag {image_of(room, 'desk1')} {image}")
     before = room.wan_bytes()
     building = json.dumps({"open_webui_image_upgrade": True, "open_webui_image_sources": [{"build": True}]})
+    # It goes first: whoever has the turn builds, and desk2 would do it for real.
+    plays(room, controller, "--tags", "open_webui", "-e", building, "--limit", "desk1")
     plays(room, controller, "--tags", "open_webui", "-e", building)
     there = {desk.run(room.desk(name), f"docker image inspect --format '{{{{.Id}}}}' {image}") for name in room.names}
     assert there == {f"{image_of(room, 'desk1')}\n"}
-    assert desk.run(room.desk("desk2"), "find /var/cache/llmdesk/build -type f 2>/dev/null || true").strip() == ""
+    assert desk.run(room.desk("desk2"), "ls /var/cache/llmdesk/build 2>/dev/null || echo nothing").strip() == "nothing"
     assert room.wan_bytes() - before < 1e6
 
 
