@@ -62,6 +62,14 @@ options:
   answer:
     description: What this module returned before; the desk is not asked again where there is something.
     type: dict
+  conclude:
+    description:
+      - Names of variables that follow from the answer, which they know as C(desk_state). They are evaluated in this
+        order on the controller, each with the values of those before it.
+      - The value of the last one, a dictionary, is returned along with the answer.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -658,6 +666,7 @@ def main() -> None:
             # The action plugin's: they never come here.
             "question": {"type": "dict"},
             "answer": {"type": "dict"},
+            "conclude": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
