@@ -21,6 +21,7 @@ from llmdesk.run import Play, ask
 FACTS = REPOSITORY / "tests/unit/fixtures/desk/finished.json"
 SITE = REPOSITORY / "collections/ansible_collections/llmdesk/workstation/playbooks/site.yml"
 IMPORT = "ansible.builtin.import_role"
+ASKED = "Once | Ask the desk, or take the answer that it gave"
 FAILED = {"driver": "the package nvidia-driver was not to be had"}
 GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as_it_should_be": ({}, {}),
@@ -110,6 +111,6 @@ def test_only_a_desk_that_needs_nothing_leaves_after_its_report(healthy: dict[st
     told = run(tmp_path, hosts, "it stays")
     failed = {host: result for results in told.values() for host, result in results.items() if result.get("failed")}
     assert not failed
-    reports = {host for host, result in told["Report the desk"].items() if "desk_report" in (result.get("msg") or {})}
+    reports = {host for host, result in told[ASKED].items() if "desk_report" in result}
     assert reports == set(GOOD)
     assert set(told["Stay"]) == set(BAD)

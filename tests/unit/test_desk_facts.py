@@ -18,8 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.llmdesk.workstation.plugins.module_utils import docker_exec, probe
 from ansible_collections.llmdesk.workstation.plugins.module_utils import docker_socket as docker_client
-from ansible_collections.llmdesk.workstation.plugins.module_utils import probe
 from ansible_collections.llmdesk.workstation.plugins.modules import desk_facts
 
 from tests.unit.servers import Answer, Reply, UnixSocket, as_json, docker_socket, loopback
@@ -348,7 +348,7 @@ def test_a_container_that_lost_its_gpu(
         asked.append(command)
         return code, said
 
-    monkeypatch.setattr(desk_facts, "run", run)
+    monkeypatch.setattr(docker_exec, "run", run)
     models = [] if loaded is None else [{"name": "m:1", "size": 98, "size_vram": loaded}]
     ollama: dict[str, Answer] = {
         "GET /api/version": as_json({"version": "0.32.15"}),

@@ -53,4 +53,4 @@ def test_it_has_the_versions_of_the_project() -> None:
     for requirement in listed:
         name, _equals, number = requirement.partition("==")
         assert pins()[name] == number, requirement
-    assert set(wanted["python"]) <= set(PROJECT["dependencies"])
+    assert set(wanted["python"]) <= {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["psrp"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.filter.fit import FilterModule, catalogue
+from ansible_collections.llmdesk.workstation.plugins.filter.fit import FilterModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils import probe
 from ansible_collections.llmdesk.workstation.plugins.module_utils.fit import (
     DRIVER,
@@ -28,6 +28,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.fit import (
     resident,
     size,
 )
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.catalogue import catalogue
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.filter.fit import FilterModule, catalogue
+from ansible_collections.llmdesk.workstation.plugins.filter.fit import FilterModule
 from ansible_collections.llmdesk.workstation.plugins.module_utils.fit import GIB, MIB
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_choice import (
     choose,
@@ -16,6 +16,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils.model_choice i
     warnings,
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_plan import models_plan, models_record
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.catalogue import catalogue
 
 from tests.unit.test_fit import card, cards, desk
 
@@ -214,8 +215,5 @@ def test_auto_has_nothing_that_belongs_to_one_model(extra: dict[str, Any]) -> No
 
 def test_tasks_have_filters_for_all_of_it() -> None:
     filters = FilterModule().filters()
-    wanted = {"models": ["llama3.3:70b"], "fit": "enforce"}
-    assert filters["fit_errors"](desk(ONE), wanted) == errors(desk(ONE), wanted, catalogue())
-    assert filters["fit_warnings"](desk(ONE), wanted) == []
     assert filters["models_resolved"](desk(ONE), ["auto"])[0]["name"] == "qwen3:14b"
     assert filters["fit"](desk(ONE)) == table(desk(ONE), [], catalogue())

@@ -10,11 +10,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.filter.fit import catalogue
 from ansible_collections.llmdesk.workstation.plugins.lookup.model_shape import by_bytes, describe, is_file
 from ansible_collections.llmdesk.workstation.plugins.module_utils import fit, registry
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_manifest import Layer, Manifest
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils import gguf_header
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.catalogue import catalogue
 
 from tests.unit.test_packaging import PROJECT, documentation
 

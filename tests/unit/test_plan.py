@@ -490,3 +490,25 @@ def test_tasks_ask_for_a_part_by_its_name() -> None:
     assert filters["plan"](desk(), "container", {"config_hash": "h"})["do"] == "nothing"
     with pytest.raises(AnsibleFilterError, match="no part 'dokcer'"):
         filters["plan"](desk(), "dokcer")
+
+
+@pytest.mark.parametrize(
+    ("changed", "errors", "warnings"),
+    [
+        ({}, [], []),
+        ({"port": 80, "network": ["desk_proxy: no address"]}, ["Port 80 is taken", "desk_proxy: no address"], []),
+        ({"models": ["llama3.3:70b"]}, [], ["llama3.3:70b does not fit"]),
+        ({"models": ["llama3.3:70b"], "fit": "enforce"}, ["llama3.3:70b does not fit"], []),
+        ({"models": ["llama3.3:70b"], "fit": "ignore"}, [], []),
+        ({"names": ["desk_prot"]}, ["No role reads the variable desk_prot. Did you mean desk_port?"], []),
+        ({"names": ["desk_color_of_the_chair"]}, [], ["No role reads the variable desk_color_of_the_chair;"]),
+    ],
+)
+def test_everything_that_stands_in_the_way_is_named_at_once(
+    changed: dict[str, Any], errors: list[str], warnings: list[str]
+) -> None:
+    wanted = {**PORTS, "models": [], "fit": "warn", "network": [], "names": ["desk_port"], **changed}
+    facts = desk(ports={"80": STRANGER}, memory={"total": 16 * GIB, "available": 8 * GIB}, cpu={"cores": 8})
+    said = FilterModule().filters()["preflight"](facts, wanted)
+    for given, expected in ((said["errors"], errors), (said["warnings"], warnings)):
+        assert [line[: len(start)] for line, start in zip(given, expected, strict=True)] == expected

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,9 +33,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {**result, **asked}
 
     def _concluded(self, names: list[str], known: dict[str, Any]) -> dict[str, Any]:
-        """Return the value of the last variable, each evaluated with the values of those before it."""
-        value: dict[str, Any] = {}
-        for name in names:
-            value = self._templar.copy_with_new_env(available_variables=known).template(known[name])
-            known[name] = value
-        return value
+        """Return the value of the last variable, each evaluated with the values of those before it.
+
+        Nothing where a variable is none that can be evaluated: the roles behind check all of them first, and say what
+        is wrong in words.
+        """
+        # One environment for all of them: a new one would look for every filter anew.
+        templar = self._templar.copy_with_new_env(available_variables=known)
+        try:
+            for name in names:
+                known[name] = templar.template(known[name])
+        except AnsibleError as error:
+            display.vv(f"{known['inventory_hostname']}: nothing is concluded, the roles look for themselves: {error}")
+            return {}
+        return known[names[-1]] if names else {}

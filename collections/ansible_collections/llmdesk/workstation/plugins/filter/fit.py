@@ -46,15 +46,11 @@ _value:
   type: dict
 """
 
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.llmdesk.workstation.plugins.module_utils import model_choice
-
-CATALOGUE = Path(__file__).parents[2] / "roles" / "ollama_models" / "files" / "model_catalog.yml"
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.catalogue import catalogue
 
 
 class FilterModule:
@@ -64,19 +60,8 @@ class FilterModule:
         """Return the filters by their names."""
         return {
             "fit": fit,
-            "fit_errors": fit_errors,
-            "fit_warnings": fit_warnings,
             "models_resolved": models_resolved,
         }
-
-
-@lru_cache(maxsize=1)
-def catalogue() -> list[dict[str, Any]]:
-    """Return the entries of the catalogue."""
-    entries: list[dict[str, Any]] = yaml.load(
-        CATALOGUE.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
-    return entries
 
 
 def fit(desk: dict[str, Any], models: list[dict[str, Any]] | None = None, context: int = 0) -> dict[str, Any]:
@@ -85,18 +70,6 @@ def fit(desk: dict[str, Any], models: list[dict[str, Any]] | None = None, contex
         if not (isinstance(model, dict) and model.get("name")):
             raise AnsibleFilterError(f"fit takes descriptions with a name, not {model!r}")
     return model_choice.table(desk, models or [], catalogue(), int(context))
-
-
-def fit_errors(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return what stops a run; see ``model_choice.errors``."""
-    # Read only where it is needed: every task of every desk would read it anew.
-    needed = wanted["fit"] == "enforce" or any(map(model_choice.is_auto, wanted["models"]))
-    return model_choice.errors(desk, wanted, catalogue() if needed else [])
-
-
-def fit_warnings(desk: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return which declared models do not fit; see ``model_choice.warnings``."""
-    return model_choice.warnings(desk, wanted, catalogue()) if wanted["fit"] != "ignore" else []
 
 
 def models_resolved(desk: dict[str, Any], declared: list[Any], again: bool = False) -> list[Any]:

@@ -59,6 +59,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.llmdesk.workstation.plugins.module_utils import (
     docker_packages,
     gpu_plan,
+    model_choice,
     model_plan,
     network,
     nvidia_plan,
@@ -68,6 +69,7 @@ from ansible_collections.llmdesk.workstation.plugins.module_utils import (
 )
 from ansible_collections.llmdesk.workstation.plugins.module_utils import plan as plans
 from ansible_collections.llmdesk.workstation.plugins.module_utils.image_source import with_mirrors
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.catalogue import catalogue
 
 PARTS = {
     "network": network.network_plan,
@@ -91,9 +93,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
+        catalogue()  # Read once, by the controller's own process: the worker of every desk is a copy of that.
         return {
             "plan": plan,
-            "preflight": plans.preflight,
+            "preflight": preflight,
             "background_tasks": plans.background_tasks,
             "config_hash": plans.config_hash,
             "docker_family": docker_packages.family_file,
@@ -107,8 +110,6 @@ class FilterModule:
             "models_by_size": model_plan.by_size,
             "models_errands": model_plan.errands,
             "models_record": model_plan.models_record,
-            "variable_errors": variable_names.errors,
-            "variable_warnings": variable_names.warnings,
         }
 
 
@@ -117,3 +118,24 @@ def plan(desk: dict[str, Any], part: str, wanted: dict[str, Any] | None = None) 
     if part not in PARTS:
         raise AnsibleFilterError(f"plan knows no part {part!r}, only {', '.join(PARTS)}")
     return PARTS[part](desk, wanted or {})
+
+
+def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what stops a run before anything is touched, as ``errors``, and what is only said, as ``warnings``.
+
+    :param wanted: what ``plan.preflight`` and ``model_choice.errors`` take, what is wrong with the ``network``, and the
+        ``names`` of all variables of this desk.
+    """
+    known = catalogue() if wanted["fit"] != "ignore" or any(map(model_choice.is_auto, wanted["models"])) else []
+    return {
+        "errors": [
+            *plans.preflight(desk, wanted),
+            *wanted["network"],
+            *model_choice.errors(desk, wanted, known),
+            *variable_names.errors(wanted["names"]),
+        ],
+        "warnings": [
+            *(model_choice.warnings(desk, wanted, known) if wanted["fit"] != "ignore" else []),
+            *variable_names.warnings(wanted["names"]),
+        ],
+    }

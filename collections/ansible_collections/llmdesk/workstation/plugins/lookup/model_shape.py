@@ -41,9 +41,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.llmdesk.workstation.plugins.filter.fit import catalogue
 from ansible_collections.llmdesk.workstation.plugins.module_utils import model_manifest, registry
 from ansible_collections.llmdesk.workstation.plugins.module_utils.model_name import BadName, canonical
+from ansible_collections.llmdesk.workstation.plugins.plugin_utils.catalogue import catalogue
 from ansible_collections.llmdesk.workstation.plugins.plugin_utils.gguf_header import BadFile, shape
 
 PROJECTOR = "application/vnd.ollama.image.projector"

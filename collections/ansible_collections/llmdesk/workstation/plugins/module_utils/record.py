@@ -186,6 +186,9 @@ def _facts(result: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _report(result: dict[str, Any]) -> dict[str, Any] | None:
-    said = result.get("msg")
-    report = said.get("desk_report") if isinstance(said, dict) else None
-    return report if isinstance(report, dict) else None
+    # Of a desk that needs nothing, the question itself has it; of the others a task shows it.
+    for place in (result, result.get("msg")):
+        if isinstance(place, dict) and isinstance(place.get("desk_report"), dict):
+            report: dict[str, Any] = place["desk_report"]
+            return report
+    return None

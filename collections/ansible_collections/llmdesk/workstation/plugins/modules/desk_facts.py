@@ -122,9 +122,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+# What few desks need is imported where they need it: whatever stands here is compiled anew on every desk.
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, network, probe, wsl_inside
-from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_exec import run
+from ansible_collections.llmdesk.workstation.plugins.module_utils import daemon_config, network, probe
 from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import (
     DockerDenied,
     DockerFailure,
@@ -390,8 +390,10 @@ class Desk:
         suspect = (self._recorded("gpu") or {}).get("unused_by") == container["id"]
         if not suspect and not any(model["size_vram"] == 0 for model in ollama["loaded"]):
             return None
+        from ansible_collections.llmdesk.workstation.plugins.module_utils import docker_exec
+
         try:
-            code, said = run(container["name"], ["nvidia-smi", "-L"], self._wanted["gpu_timeout"])
+            code, said = docker_exec.run(container["name"], ["nvidia-smi", "-L"], self._wanted["gpu_timeout"])
         except DockerFailure as error:
             self._unknown.append(f"the container does not say whether it sees the GPU: {error}")
             return None
@@ -508,6 +510,8 @@ class Desk:
 
     @staticmethod
     def _wsl(manager: str, kernel: str) -> dict[str, Any]:
+        from ansible_collections.llmdesk.workstation.plugins.module_utils import wsl_inside
+
         told = told_by_wsl()
         return {
             "version": wsl_inside.version(kernel),
@@ -610,6 +614,8 @@ def linux_driver() -> list[str]:
 
 def told_by_wsl() -> dict[str, str | None]:
     """Return what WSL told the first process of ours that still has it: sudo and Ansible drop it."""
+    from ansible_collections.llmdesk.workstation.plugins.module_utils import wsl_inside
+
     process = "self"
     while process not in ("", "0"):
         told = wsl_inside.inherited(read(f"/proc/{process}/environ") or "")
