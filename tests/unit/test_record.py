@@ -53,6 +53,11 @@ def test_the_collections_version_is_the_projects() -> None:
     assert llmdesk.__version__ == builder.VERSION
 
 
+def test_a_desk_that_needs_nothing_is_reported_by_the_question_itself() -> None:
+    made = closed(end("ok", {"desk": rooms.REAL["facts"], "desk_report": rooms.REAL["report"]}, phase="desk"), ok=1)
+    assert (made["outcome"], made["facts"], made["report"]) == ("ok", rooms.REAL["facts"], rooms.REAL["report"])
+
+
 def test_a_desk_with_its_facts_changes_and_phases() -> None:
     facts, report = rooms.REAL["facts"], {**rooms.REAL["report"], "wanted": rooms.REAL["wanted"]}
     made = closed(
