@@ -76,8 +76,9 @@ def run(folder: Path, hosts: dict[str, dict[str, Any]], last: Any) -> dict[str, 
     :param last: what the task behind it says.
     """
     site = yaml.safe_load(SITE.read_text())[-1]["tasks"]
-    (place,) = (place for place, task in enumerate(site) if task[IMPORT]["name"] == "llmdesk.workstation.finished")
-    assert site[place - 1][IMPORT]["name"] == "llmdesk.workstation.desk"
+    names = [task.get(IMPORT, {}).get("name") for task in site]
+    place = names.index("llmdesk.workstation.finished")
+    assert names[place - 1] == "llmdesk.workstation.desk"
     # The question comes along: it takes the answer that a desk has given, and would find this machine otherwise.
     asked, first, *behind = site[place - 1 :]
     said = {"name": "Stay", "ansible.builtin.debug": {"msg": last}}
