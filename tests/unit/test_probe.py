@@ -118,6 +118,7 @@ def test_memory_is_counted_in_bytes() -> None:
                 ("NVIDIA GeForce GTX 1050 Ti", 4096 * MIB, "570.86.15", "6.1"),
             ],
         ),
+        ("h100.csv", [("NVIDIA H100 80GB HBM3", 81559 * MIB, "580.159.04", "9.0")]),
         ("unified-memory.csv", [("NVIDIA GB10", None, "580.95.05", "12.1")]),
         ("old-driver.csv", [("Tesla K80", 11441 * MIB, "450.119.03", None)]),
         ("no-driver.txt", []),
@@ -185,6 +186,7 @@ def test_the_toolkits_version_and_the_driver_that_a_specification_was_made_for()
     assert probe.toolkit_version("") is None
     mount = "hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.570.86.15"
     assert probe.cdi_driver(f"- containerPath: {mount}\n  {mount}\n") == "570.86.15"
+    assert probe.cdi_driver((CAPTURED / "cdi" / "h100.yaml").read_text()) == "580.159.04"
     assert probe.cdi_driver("hostPath: /usr/lib/wsl/drivers/nv/libcuda.so.1.1") is None
     assert probe.cdi_driver("") is None
 
@@ -253,6 +255,10 @@ def test_who_is_in_the_group_docker() -> None:
             ["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-8a2e1f4c-5d35-6a2b-9a6f-6f1c7c0d8e11", "nvidia.com/gpu=all"],
         ),
         ("nvidia.json", ["nvidia.com/gpu=0", "nvidia.com/gpu=all"]),
+        (
+            "h100.yaml",
+            ["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-5e1a2b3c-0d4f-4a6b-9c8d-7e6f5a4b3c2d", "nvidia.com/gpu=all"],
+        ),
     ],
 )
 def test_devices_of_a_cdi_specification(file: str, devices: list[str]) -> None:

@@ -90,6 +90,19 @@ def test_the_model_lies_on_the_device_and_answers(by_vulkan: Typed, person: Pers
     assert layers[1] == layers[2]
 
 
+def test_what_nvidias_driver_opens_by_name_is_there(by_vulkan: Typed, person: Person) -> None:
+    there = inside(person, "ldconfig -p")
+    wanted = (
+        "libEGL.so.1",
+        "libX11.so.6",
+        "libX11-xcb.so.1",
+        "libXext.so.6",
+        "libxcb-dri3.so.0",
+        "libxcb-present.so.0",
+    )
+    assert [name for name in wanted if name not in there] == []
+
+
 def test_without_the_device_the_same_image_answers_on_the_cpu(by_vulkan: Typed, person: Person, image: str) -> None:
     desk.run(person.machine, "rm -r /dev/dri")
     without = report(up(person))
