@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,10 @@ def room(
     make_desk: Callable[..., Container], lab_registry: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Room]:
     folder = tmp_path_factory.mktemp("pull")
-    gateway = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    # Docker names the gateway of its own network only after its second start; it is the first address anyway.
+    gateway = str(
+        next(ip_network(docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]).hosts())
+    )
     systems = {WHOLE: "debian-12", SIGNED: "debian-13", PINNED: "debian-12"}
     desks = {}
     for name, system in systems.items():
