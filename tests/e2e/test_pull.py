@@ -275,9 +275,8 @@ def room(
 ) -> Iterator[Room]:
     folder = tmp_path_factory.mktemp("pull")
     # Docker names the gateway of its own network only after its second start; it is the first address anyway.
-    gateway = str(
-        next(ip_network(docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]).hosts())
-    )
+    network = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]
+    gateway = str(next(ip_network(network["Subnet"]).hosts()))
     systems = {WHOLE: "debian-12", SIGNED: "debian-13", PINNED: "debian-12"}
     desks = {}
     for name, system in systems.items():
