@@ -67,6 +67,8 @@ def desk(host: str, records: list[Record]) -> dict[str, Any]:
         needs = [_need("It is in the inventory, and no run has recorded it.", _UP)]
         told = {"host": host, "kind": "desk", "verdict": "unknown", "needs": needs}
         return {**told, **empty, **_seen({}, {}), "changes": [], "since": []}
+    # 'logs' or 'fit' end well on a desk without a word about how it is.
+    records = [record for record in records if record["report"] or record["outcome"] not in GOOD] or records
     last = records[0]
     # Of a desk that could not be reached, the last that was seen of it is shown, with its time.
     known = next((record for record in records if record["facts"]), last)
@@ -112,8 +114,7 @@ def since(last: Record, earlier: list[Record]) -> list[str]:
     if before is None:
         return []
     said = []
-    good = ("ok", "changed")
-    if (last["outcome"] in good) != (before["outcome"] in good):
+    if (last["outcome"] in GOOD) != (before["outcome"] in GOOD):
         said.append(f"It is {_WORDS[last['outcome']]}, and was {_WORDS[before['outcome']]}.")
     if not last["facts"] or not before["facts"]:
         return said
@@ -171,6 +172,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts]
 
 
+GOOD = ("ok", "changed")
 _UP = "Type './llmdesk up'."
 _WORDS = {"ok": "well", "changed": "well", "failed": "failed", "unreachable": "not reached", "rebooting": "restarting"}
 

@@ -85,10 +85,18 @@ class Bundle:
 
 def versions() -> str:
     """Return which programs are at work on this machine, a line each."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    lines = [f"llmdesk {version('llmdesk')} {commit.stdout.strip()}", f"python {sys.version.split()[0]}"]
+    lines = [f"llmdesk {version('llmdesk')} {commit()}", f"python {sys.version.split()[0]}"]
     lines += [f"{package} {version(package)}" for package in PACKAGES]
     return "\n".join([*lines, platform.platform(), ""])
+
+
+def commit() -> str:
+    """Return the commit of this checkout; nothing of one that came as an archive, or where git is not installed."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 def inventory(sources: Iterable[str]) -> str:

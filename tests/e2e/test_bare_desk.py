@@ -90,6 +90,26 @@ def test_check_mode_on_a_finished_desk_changes_nothing(first_up: Typed, person: 
     assert "changed=0" in typed.text
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("verify", "asked just now"),
+        ("status", "The capital of France is Paris."),
+        ("status --drift", "none since"),
+        ("fit", "auto would be"),
+        ("models list", "smollm2:135m"),
+        ("logs", "GET"),
+        ("report --json", '"verdict": "(fine|warned)"'),
+        ("report --prometheus", "llmdesk_desk_verdict"),
+        ("support-bundle --output /var/tmp/bundle.tar.gz", "bundle.tar.gz"),
+    ],
+)
+def test_what_is_typed_every_day(first_up: Typed, person: Person, command: str, says: str) -> None:
+    typed = person.types(f"./llmdesk {command}")
+    assert typed.rc == 0, typed.text
+    assert re.search(says, typed.text), typed.text
+
+
 @pytest.mark.parametrize("tag", [tag for tag in TAGS if tag != "wsl"])
 def test_a_part_alone_ends_well_and_changes_nothing(
     first_up: Typed, person: Person, lab_registry: str, tag: str

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import tarfile
@@ -202,3 +203,9 @@ def test_ansible_that_does_not_start_is_packed_as_well(tmp_path: Path, monkeypat
     assert result.exit_code == 4
     with tarfile.open(tmp_path / "b.tar.gz") as opened:
         assert "llmdesk-support/controller/ansible.txt" in opened.getnames()
+
+
+def test_a_checkout_without_git_has_no_commit_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch(r"[0-9a-f]{40}|", support_bundle.commit())
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert support_bundle.commit() == ""

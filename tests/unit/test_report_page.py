@@ -69,6 +69,15 @@ def test_of_a_desk_out_of_reach_the_last_that_was_seen_is_told() -> None:
     assert lost["since"] == ["It is not reached, and was well."]
 
 
+def test_a_run_that_says_nothing_of_a_desk_is_not_its_newest_word() -> None:
+    looked = rooms.desk("desk1", playbook="logs", report=None, verify=None, outcome="ok")
+    before = rooms.desk("desk1", run=rooms.BEFORE)
+    told = of("desk1", report({"desk1": [looked, before]}, None, AT, []))
+    assert (told["verdict"], told["run"], told["model"]) == ("fine", rooms.BEFORE, rooms.REAL["verify"]["model"])
+    failed = {**looked, "outcome": "failed"}
+    assert of("desk1", report({"desk1": [failed, before]}, None, AT, []))["verdict"] == "failed"
+
+
 def test_what_is_new_since_the_run_before() -> None:
     before = rooms.desk("desk1", run=rooms.BEFORE)
     before["versions"]["docker"] = "25.0.1"
