@@ -115,3 +115,14 @@ def test_only_a_desk_that_needs_nothing_leaves_after_its_report(healthy: dict[st
     reports = {host for host, result in told[ASKED].items() if "desk_report" in result}
     assert reports == set(GOOD)
     assert set(told["Stay"]) == set(BAD)
+
+
+def test_a_play_whose_desks_are_known_has_the_roles_variables_all_the_same(tmp_path: Path) -> None:
+    said = {"name": "Say", "ansible.builtin.debug": {"msg": "{{ desk_port }}{{ __desk_network.errors }}"}}
+    play = {"hosts": "all", "gather_facts": False, "roles": ["llmdesk.workstation.asked"], "tasks": [said]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    known = {"ansible_connection": "local", "desk_state": {"desk": {}}}
+    (tmp_path / "room.yml").write_text(json.dumps({"all": {"hosts": {"desk1": known}}}))
+    document = ask(Play(str(tmp_path / "play.yml"), inventory=(str(tmp_path / "room.yml"),)))
+    results = [task["hosts"]["desk1"] for each in document["plays"] for task in each["tasks"] if task["hosts"]]
+    assert results[-1]["msg"] == "3000[]"
