@@ -16,6 +16,8 @@ GIB = 1024**3
 
 _REMEDIES = (
     (f"^{REBOOT}", "Once it has restarted, type the same command again: it carries on where it stopped."),
+    (r"No module named 'pypsrp'", "Type '.venv/bin/pip install pypsrp' on this machine, then the same command again."),
+    (r"No module named 'winrm'", "Type '.venv/bin/pip install pywinrm' on this machine, then the same command again."),
     (r"password is required|Missing sudo password", "Add -K, and type the password of sudo."),
     (r"Incorrect su(do)? password", "The password of sudo was not taken. Type the command again."),
     (

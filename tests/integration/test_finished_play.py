@@ -54,6 +54,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "another_port": ({}, {"desk_port": 8080}),
     "a_word_that_is_none": ({}, {"ollama_models_fit": "sometimes"}),
     "a_number_that_is_none": ({}, {"verify_timeout": "soon"}),
+    "an_environment_out_of_nothing": ({}, {"open_webui_environment": "{{ a_variable_that_nobody_set }}"}),
     "no_certificate": ({}, {"desk_ca_certificates": ["/nowhere.pem"]}),
 }
 

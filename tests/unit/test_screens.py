@@ -373,6 +373,8 @@ def test_a_broken_link_comes_with_its_remedy() -> None:
     ("reason", "remedy"),
     [
         ("sudo: a password is required", "Add -K"),
+        ("pypsrp or dependencies are not installed: No module named 'pypsrp'", "Type '.venv/bin/pip install pypsrp'"),
+        ("winrm or requests is not installed: No module named 'winrm'", "Type '.venv/bin/pip install pywinrm'"),
         ("Missing sudo password", "Add -K"),
         ("Incorrect sudo password", "was not taken"),
         ("Host key verification failed.", "'ssh desk1'"),

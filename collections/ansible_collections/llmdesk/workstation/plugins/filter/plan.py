@@ -126,7 +126,7 @@ def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, list[st
     :param wanted: what ``plan.preflight`` and ``model_choice.errors`` take, what is wrong with the ``network``, and the
         ``names`` of all variables of this desk.
     """
-    known = catalogue() if wanted["fit"] != "ignore" or any(map(model_choice.is_auto, wanted["models"])) else []
+    known = catalogue()
     return {
         "errors": [
             *plans.preflight(desk, wanted),
@@ -135,7 +135,7 @@ def preflight(desk: dict[str, Any], wanted: dict[str, Any]) -> dict[str, list[st
             *variable_names.errors(wanted["names"]),
         ],
         "warnings": [
-            *(model_choice.warnings(desk, wanted, known) if wanted["fit"] != "ignore" else []),
+            *model_choice.warnings(desk, wanted, known),
             *variable_names.warnings(wanted["names"]),
         ],
     }

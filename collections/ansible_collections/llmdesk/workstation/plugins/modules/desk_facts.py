@@ -66,7 +66,8 @@ options:
     description:
       - Names of variables that follow from the answer, which they know as C(desk_state). They are evaluated in this
         order on the controller, each with the values of those before it.
-      - The value of the last one, a dictionary, is returned along with the answer.
+      - The value of the last one, a dictionary, is returned along with the answer; nothing, where one of them cannot be
+        evaluated.
     type: list
     elements: str
     default: []
