@@ -3,59 +3,35 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import ansible
 import pytest
 from docker.models.containers import Container
 
 from lab import desk
-from lab.engine import REPOSITORY
+from tests.integration.docker_desk import DockerDesk
 
 SYSTEMS = ("debian-12", "debian-13")
 FILE = "/etc/docker/daemon.json"
 PID_FILE = "/run/llmdesk-dockerd.pid"
 ANSWERS = "timeout 30 sh -c 'until docker version; do sleep 0.1; done' > /dev/null 2>&1"
-MODULE = "ansible_collections/llmdesk/workstation/plugins/modules/docker_daemon_config.py"
 # As a toolkit and a person have left it.
 NVIDIA = {
     "runtimes": {"nvidia": {"path": "/usr/bin/runc", "runtimeArgs": []}},
     "max-concurrent-downloads": 2,
     "labels": ["room=12"],
 }
-# What a container is made of where no registry is: the desk's own busy program.
-ROOT = "cd / && tar -c --ignore-failed-read bin/sleep lib lib64 usr/bin/sleep usr/lib64 usr/lib/*-linux-gnu/libc.so* \
-usr/lib/*-linux-gnu/ld-* 2>/dev/null | docker import - sleeper"
 
 
-class Machine:
-    """A desk with a Docker of its own."""
+class Machine(DockerDesk):
+    """A desk whose Docker runs with one daemon.json and then with another."""
 
     def __init__(self, container: Container) -> None:
-        self.container = container
+        super().__init__(container)
         # The file that Docker was started with, and its pid then; None where it has been told something else since.
         self._runs_with: tuple[str | None, str] | None = None
-        self._bring()
-
-    def _bring(self) -> None:
-        """Bring the module and what it imports, as Ansible would."""
-        utils = Path(ansible.__file__).parent / "module_utils"
-        ours = REPOSITORY / "collections" / "ansible_collections"
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            archive.addfile(tarfile.TarInfo("srv/ansible/__init__.py"))
-            for name, source in (("ansible/module_utils", utils), ("ansible_collections", ours)):
-                for path in source.rglob("*.py"):
-                    archive.add(path, f"srv/{name}/{path.relative_to(source)}")
-        self.container.put_archive("/", buffer.getvalue())
-
-    def does(self, command: str) -> str:
-        return desk.run(self.container, command)
 
     def has(self, text: str | dict[str, Any] | None) -> None:
         """Let a daemon.json be there, and Docker run with it."""
@@ -84,10 +60,7 @@ class Machine:
 
     def sets(self, config: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:
         """Run the module."""
-        arguments = {"config": config, "_ansible_check_mode": check, **options}
-        desk.put(self.container, "/root/arguments", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
-        command = f"PYTHONPATH=/srv python3 /srv/{MODULE} < /root/arguments || true"
-        result: dict[str, Any] = json.loads(self.does(command))
+        result = self.runs("docker_daemon_config", config=config, _ansible_check_mode=check, **options)
         if result.get("applied") in ("reload", "restart") or result.get("rolled_back"):
             self._runs_with = None
         return result
@@ -95,9 +68,7 @@ class Machine:
 
 @pytest.fixture(scope="module", params=SYSTEMS)
 def machine(request: pytest.FixtureRequest, make_desk: Callable[..., Container]) -> Machine:
-    made = Machine(make_desk(f"llmdesk-test-daemon-{request.param}", request.param, with_docker=True, cached=False))
-    made.does(ROOT)
-    return made
+    return Machine(make_desk(f"llmdesk-test-daemon-{request.param}", request.param, with_docker=True, cached=False))
 
 
 def runs(machine: Machine, name: str, restart: str = "no") -> str:

@@ -98,7 +98,11 @@ class Daemon:
         return flag(self.command, ("--config-file",))
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """Return the running containers by their names: when each was started, and whether Docker starts it again."""
+        """Return the running containers by their names.
+
+        Of each ``id``, ``started_at``, ``comes_back``, whether Docker starts it again, and ``ports``, those of this
+        machine that it has.
+        """
         found = {}
         with contextlib.suppress(DockerFailure):
             for entry in self._socket.get("/containers/json"):
@@ -107,6 +111,7 @@ class Daemon:
                     "id": one["Id"],
                     "started_at": one["State"]["StartedAt"],
                     "comes_back": one["HostConfig"]["RestartPolicy"]["Name"] not in ("", "no"),
+                    "ports": sorted({int(port["PublicPort"]) for port in entry["Ports"] if "PublicPort" in port}),
                 }
         return found
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Docker whose machine lost its power while it started a container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from docker.models.containers import Container
+
+from lab import desk
+from tests.integration.docker_desk import DockerDesk
+
+PORT = 11434
+PUBLISH = f"-p 127.0.0.1:{PORT}:{PORT}"
+# Stands still, once, where Docker has given a container its ports and has not yet noted that it runs.
+RUNC = f"""#!/bin/sh
+if [ ! -e /root/held ] && pgrep -f '[d]ocker-proxy.* {PORT}' > /dev/null; then
+    touch /root/held
+    sleep 600
+fi
+exec /usr/sbin/runc "$@"
+"""
+
+
+@pytest.fixture(scope="module", params=("debian-12", "debian-13"))
+def leaking(request: pytest.FixtureRequest, make_desk: Callable[..., Container]) -> DockerDesk:
+    """A desk whose Docker holds a port for nobody."""
+    name = f"llmdesk-test-port-{request.param}"
+    made = DockerDesk(make_desk(name, request.param, with_docker=True, cached=False))
+    desk.put(made.container, "/usr/local/sbin/runc", RUNC.encode(), 0o755)
+    made.does(f"docker run -d {PUBLISH} --name cut-off sleeper sleep 3600 > /dev/null 2>&1 &")
+    made.does("timeout 60 sh -c 'until [ -e /root/held ]; do sleep 0.1; done'")
+    made.container.kill()
+    desk.boot(made.container)
+    made.does("docker rm --force cut-off")
+    return made
+
+
+def publishes(machine: DockerDesk) -> str:
+    """Run a container on the port, and return what Docker says of it."""
+    return machine.does(f"docker rm -f page 2>&1; docker run -d {PUBLISH} --name page sleeper sleep 3600 2>&1 || true")
+
+
+def frees(machine: DockerDesk, check: bool = False) -> dict[str, Any]:
+    return machine.runs("docker_leaked_port", port=PORT, _ansible_check_mode=check)
+
+
+def test_docker_refuses_the_port_to_everybody(leaking: DockerDesk) -> None:
+    assert f"Bind for 127.0.0.1:{PORT} failed: port is already allocated" in publishes(leaking)
+    assert leaking.does("docker ps --quiet") == ""
+
+
+def test_what_docker_would_not_start_again_is_not_ended(leaking: DockerDesk) -> None:
+    leaking.does("docker run -d --net=none --name work sleeper sleep 3600")
+    assert "That would end work, which Docker does not start again." in frees(leaking)["msg"]
+    assert leaking.does("docker ps --format '{{.Names}}'").split() == ["work"]
+    leaking.does("docker rm --force work")
+
+
+def test_check_mode_leaves_docker_alone(leaking: DockerDesk) -> None:
+    before = leaking.does("systemctl show docker -p MainPID --value")
+    assert frees(leaking, check=True)["changed"] is True
+    assert leaking.does("systemctl show docker -p MainPID --value") == before
+
+
+def test_docker_lets_go_of_it(leaking: DockerDesk) -> None:
+    leaking.does("docker run -d --net=none --restart=always --stop-timeout=1 --name database sleeper sleep 3600")
+    done = frees(leaking)
+    assert (done["changed"], done["containers"]["started_again"]) == (True, ["database"]), done
+    assert "already allocated" not in publishes(leaking)
+    assert "page" in leaking.does("docker ps --format '{{.Names}}'").split()
+
+
+def test_a_port_that_a_container_has_stays_with_it(leaking: DockerDesk) -> None:
+    assert f"Port {PORT} belongs to the container page." in frees(leaking)["msg"]
+    assert "page" in leaking.does("docker ps --format '{{.Names}}'").split()
