@@ -97,16 +97,19 @@ class Work:
 class Row:
     """One host's part of the run.
 
-    ``began`` is None before its first task, ``ended`` until it reported, broke, or the run was over. ``touched`` says
-    whether a task has begun that does more than to say something. ``since`` is when its task began, ``busy`` whether
-    that is still under way. ``brought`` counts bytes of work that is over, and ``brought_by_lan`` those of them that
-    did not come from outside.
+    ``began`` is None before its first task, ``ended`` until it reported, broke, or the run was over, and for good where
+    Ansible has ``stopped`` its play before. ``touched`` says whether a task has begun that does more than to say
+    something. ``play`` and ``phase`` are where it is, ``since`` is when its task began, ``busy`` whether that is still
+    under way. ``brought`` counts bytes of work that is over, and ``brought_by_lan`` those of them that did not come
+    from outside.
     """
 
     host: str
     began: float | None = None
     touched: bool = False
     ended: float | None = None
+    stopped: bool = False
+    play: str = ""
     phase: str = ""
     task: str = ""
     since: float = 0.0
@@ -161,6 +164,7 @@ class Story:
 
     _inside: dict[str, str] = field(default_factory=dict)
     _plays: dict[str, str] = field(default_factory=dict)
+    _play: str = ""
 
     def add(self, event: Event) -> None:
         """Take the next event."""
@@ -182,7 +186,7 @@ class Story:
         elif isinstance(event, DesksNamed):
             self.expected = event.hosts
         elif isinstance(event, PlayStopped):
-            self.stopped = True
+            self._stop()
         elif isinstance(event, Recap):
             self._finish(event)
 
@@ -295,6 +299,7 @@ class Story:
         self.phases.setdefault(event.phase, Phase(event.phase))
         self._inside[event.host] = event.phase
         row.began = event.at if row.began is None else row.began
+        row.play = self._play = event.play
         row.touched |= event.works
         row.ended = None
         row.phase, row.task, row.since, row.busy = event.phase, event.task, event.at, True
@@ -340,10 +345,16 @@ class Story:
             work = row.work = self.work[event.host] = Work(event, event.at)
         work.add(event)
 
+    def _stop(self) -> None:
+        self.stopped = True
+        for row in self.hosts.values():
+            row.stopped = row.play == self._play and row.ended is None
+
     def _finish(self, event: Recap) -> None:
         self.recap = event.hosts
         for host, counts in event.hosts.items():
             row = self.hosts.setdefault(host, Row(host))
             row.busy = False
-            row.ended = event.at if row.ended is None else row.ended
+            if row.ended is None and not row.stopped:
+                row.ended = event.at
             row.broken = self.broken.get(host) if counts["failed"] or counts["unreachable"] else None

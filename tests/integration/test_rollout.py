@@ -19,7 +19,7 @@ import yaml
 
 from llmdesk.commands.options import TAGS
 from llmdesk.events import parse
-from llmdesk.run import REPOSITORY, Play, run
+from llmdesk.run import REPOSITORY, Outcome, Play, run
 from llmdesk.screen.room import unfinished
 from llmdesk.story import Story
 
@@ -105,8 +105,10 @@ def test_everybody_stops_from_a_percentage_on(room: Path) -> None:
     assert (rc, found) == (2, {"began": ["d1", "d2"], "done": []})
 
 
-def undone(room: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None = None, **variables: Any) -> list[str]:
-    """Return whom a run of the command line leaves undone."""
+def ran(
+    room: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None = None, **variables: Any
+) -> tuple[Story, Outcome]:
+    """Return the story of a run of the command line, and how it ended."""
     monkeypatch.setenv("XDG_STATE_HOME", str(room / "state"))
     told = Story()
 
@@ -117,7 +119,12 @@ def undone(room: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None = None
 
     given = json.dumps({"broken": [], **variables})
     play = Play(str(room / "play.yml"), inventory=(str(room / "hosts.yml"),), limit=limit, extra_vars=(given,))
-    return unfinished(told, run(play, take))
+    return told, run(play, take)
+
+
+def undone(room: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None = None, **variables: Any) -> list[str]:
+    """Return whom a run of the command line leaves undone."""
+    return unfinished(*ran(room, monkeypatch, limit, **variables))
 
 
 def test_those_whom_a_failed_canary_kept_from_beginning_are_undone(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +134,11 @@ def test_those_whom_a_failed_canary_kept_from_beginning_are_undone(room: Path, m
 
 def test_those_whom_a_percentage_stopped_are_undone(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert undone(room, monkeypatch, desks_serial=2, desks_max_fail_percentage=0, broken=["d1"]) == DESKS
+
+
+def test_one_whom_a_percentage_stopped_is_not_said_to_be_done(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, _outcome = ran(room, monkeypatch, desks_serial=2, desks_max_fail_percentage=0, broken=["d1"])
+    assert {row.host: row.state(told.at) for row in told.rows() if row.began} == {"d1": "failed", "d2": "waiting"}
 
 
 def test_those_who_would_have_had_their_models_of_a_failed_mirror_are_undone(

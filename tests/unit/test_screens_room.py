@@ -312,6 +312,25 @@ def test_a_run_that_too_many_failures_stopped_leaves_those_undone_that_have_not_
     assert unfinished(told, FAILED) == ["desk1", "desk2"]
 
 
+def test_a_desk_of_a_run_that_too_many_failures_stopped_is_not_said_to_be_well() -> None:
+    told = Story()
+    told.add(HostStarted(0.0, "A mirror", "model_mirror", "Run the mirror", "server"))
+    told.add(TaskEnded(1.0, "model_mirror", "Run the mirror", "server", "ok"))
+    for host in ("desk1", "desk2", "desk3"):
+        told.add(HostStarted(1.0, "A play", "docker", "Install Docker", host))
+    told.add(TaskEnded(2.0, "docker", "Install Docker", "desk1", "failed", message="No space left."))
+    told.add(TaskEnded(2.0, "docker", "Install Docker", "desk2", "ok"))
+    told.add(TaskEnded(3.0, "finished", "Ask the desk", "desk3", "ok", report={}))
+    told.add(PlayStopped(4.0))
+    told.add(Recap(5.0, {"desk1": {**COUNTS, "failed": 1}, **dict.fromkeys(("server", "desk2", "desk3"), COUNTS)}))
+    assert [line.split()[:3] for line in text(table(told, 100)).splitlines()[2:6]] == [
+        ["✗", "desk1", "failed"],
+        ["·", "desk2", "not"],
+        ["✓", "desk3", "ok"],
+        ["✓", "server", "ok"],
+    ]
+
+
 def test_a_run_that_went_well_leaves_nobody_undone() -> None:
     told = Story()
     told.add(DesksNamed(0.0, ("desk1", "desk2")))  # As with '--tags model_mirror', which is about no desk.
