@@ -584,6 +584,14 @@ def test_a_bundle_inside_the_checkout_does_not_pack_itself(made: Made, tracked: 
     assert packed(made) == ["llmdesk"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_the_checkout_itself_is_no_bundle(made: Made, check: bool) -> None:
+    made.folder = made.project
+    with pytest.raises(making.NotMade, match="is llmdesk's own folder"):
+        made.make(check)
+    assert [path.name for path in made.project.iterdir()] == ["llmdesk"]
+
+
 def test_an_inventory_that_was_committed_does_not_go_along_either(made: Made) -> None:
     (made.project / "inventory").mkdir()
     for name in ("inventory/local.yml", "inventory/room.yml"):

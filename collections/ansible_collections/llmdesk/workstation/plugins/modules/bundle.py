@@ -152,6 +152,8 @@ class Bundle:
         :raises NotMade: something was not to be had.
         :raises NoSource: an image or a model was not to be had.
         """
+        if os.path.realpath(self._folder) == os.path.realpath(self._wanted["project"]):
+            raise NotMade(f"{self._folder} is llmdesk's own folder. Name another, such as {self._folder}/bundle.")
         if self._check_mode:
             found = self._ask()
             missing = sum(blob.size for path, blob in self._sources.blobs.items() if not os.path.exists(self._at(path)))
