@@ -88,7 +88,9 @@ def test_a_command_that_is_shown_is_taken(page: Path) -> None:
             continue
         command = main.commands[name]
         with contextlib.suppress(click.exceptions.Exit):
-            parameters = command.make_context(name, list(arguments)).params
+            # Below the program's own: a command keeps for good what -h is called where it is first asked.
+            above = click.Context(main, **main.context_settings)
+            parameters = command.make_context(name, list(arguments), parent=above).params
             given = [
                 words.partition("=")[0]
                 for words in parameters.get("extra_vars", ())
