@@ -9,6 +9,7 @@ import pytest
 from docker.models.containers import Container
 
 from lab import desk
+from tests import power_cut
 from tests.e2e.person import Person, Typed
 
 # When the plug is pulled: what the run says then, and what has just become true on the desk.
@@ -17,18 +18,9 @@ MOMENTS = {
     "while dpkg unpacks": ("docker | Apt | Install Docker Engine", "pgrep -x dpkg"),
     "while the image is loaded": ("image: loading", "pgrep -f '[d]ocker load'"),
     "while the account is made": ("Make the administrator", "docker exec open-webui-account true"),
-    "while Docker starts the container": ("open_webui | Run the container", "test -e /root/held"),
+    "while Docker starts the container": ("open_webui | Run the container", f"test -e {power_cut.HELD}"),
     "while the model is brought": ("Bring or remove the models", "pgrep -f '[A]nsiballZ_ollama_model'"),
 }
-
-# Stands still, once, where Docker has given the container its ports and has not yet noted that it runs.
-RUNC = b"""#!/bin/sh
-if [ ! -e /root/held ] && pgrep -f '[d]ocker-proxy.* 11434' > /dev/null; then
-    touch /root/held
-    sleep 600
-fi
-exec /usr/sbin/runc "$@"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def person(make_desk: Callable[..., Container], image: str, say: Callable[[str],
     machine = make_desk("llmdesk-e2e-cut-off", "debian-12", systemd=False)
     somebody = Person(machine, "ada", say)
     desk.put(machine, "/etc/sudoers.d/ada", b"ada ALL=(ALL) NOPASSWD: ALL\n", 0o440)
-    desk.put(machine, "/usr/local/sbin/runc", RUNC, 0o755)
+    power_cut.await_start(machine, 11434)
     somebody.clones()
     return somebody
 

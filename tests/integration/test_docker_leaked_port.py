@@ -10,18 +10,11 @@ import pytest
 from docker.models.containers import Container
 
 from lab import desk
+from tests import power_cut
 from tests.integration.docker_desk import DockerDesk
 
 PORT = 11434
 PUBLISH = f"-p 127.0.0.1:{PORT}:{PORT}"
-# Stands still, once, where Docker has given a container its ports and has not yet noted that it runs.
-RUNC = f"""#!/bin/sh
-if [ ! -e /root/held ] && pgrep -f '[d]ocker-proxy.* {PORT}' > /dev/null; then
-    touch /root/held
-    sleep 600
-fi
-exec /usr/sbin/runc "$@"
-"""
 
 
 @pytest.fixture(scope="module", params=("debian-12", "debian-13"))
@@ -29,9 +22,9 @@ def leaking(request: pytest.FixtureRequest, make_desk: Callable[..., Container])
     """A desk whose Docker holds a port for nobody."""
     name = f"llmdesk-test-port-{request.param}"
     made = DockerDesk(make_desk(name, request.param, with_docker=True, cached=False))
-    desk.put(made.container, "/usr/local/sbin/runc", RUNC.encode(), 0o755)
+    power_cut.await_start(made.container, PORT)
     made.does(f"docker run -d {PUBLISH} --name cut-off sleeper sleep 3600 > /dev/null 2>&1 &")
-    made.does("timeout 60 sh -c 'until [ -e /root/held ]; do sleep 0.1; done'")
+    made.does(f"timeout 60 sh -c 'until [ -e {power_cut.HELD} ]; do sleep 0.1; done'")
     made.container.kill()
     desk.boot(made.container)
     made.does("docker rm --force cut-off")
