@@ -48,9 +48,18 @@ class DockerDesk:
         """Run a command and return what it printed."""
         return desk.run(self.container, command)
 
+    def tries(self, command: str) -> str:
+        """Run a command that may fail, and return what it printed."""
+        output = self.container.exec_run(["sh", "-c", command]).output
+        assert isinstance(output, bytes)
+        return output.decode().strip()
+
     def runs(self, module: str, **arguments: Any) -> dict[str, Any]:
         """Run a module and return its result."""
         desk.put(self.container, "/root/arguments", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
-        command = f"PYTHONPATH=/srv python3 /srv/{MODULES}/{module}.py < /root/arguments || true"
-        result: dict[str, Any] = json.loads(self.does(command))
+        command = f"PYTHONPATH=/srv python3 /srv/{MODULES}/{module}.py < /root/arguments"
+        # A module that fails says so in its result.
+        said = self.tries(command)
+        assert said.startswith("{"), said
+        result: dict[str, Any] = json.loads(said)
         return result

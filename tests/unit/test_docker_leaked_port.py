@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmdesk.workstation.plugins.modules.docker_leaked_port import refusal
+from ansible_collections.llmdesk.workstation.plugins.module_utils import docker_daemon
+from ansible_collections.llmdesk.workstation.plugins.module_utils.docker_socket import DockerFailure
+from ansible_collections.llmdesk.workstation.plugins.module_utils.leaked_port import refusal
 
 
 def running(comes_back: bool = True, ports: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -34,3 +36,21 @@ def test_containers_that_would_not_come_back_are_named() -> None:
 @pytest.mark.parametrize(("owner", "remedy"), [("nobody", "restart Docker Desktop"), ("stranger", "it by hand")])
 def test_a_docker_of_somebody_else_is_left_alone(owner: str, remedy: str) -> None:
     assert remedy in refusal(11434, owner, {}, live_restore=False)
+
+
+class Socket:
+    """A Docker of which one container ends between the two questions."""
+
+    def get(self, path: str) -> Any:
+        if path == "/containers/json":
+            return [{"Id": "gone", "Ports": []}, {"Id": "work", "Ports": [{"PublicPort": 8080}, {"PrivatePort": 53}]}]
+        if "gone" in path:
+            raise DockerFailure("No such container: gone")
+        policy = {"RestartPolicy": {"Name": "no"}}
+        return {"Id": "work", "Name": "/work", "State": {"StartedAt": "now"}, "HostConfig": policy}
+
+
+def test_a_container_that_just_ended_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_daemon, "DockerSocket", lambda timeout: Socket())
+    found = docker_daemon.Daemon(lambda _command: (0, "", ""), 1).containers()
+    assert found == {"work": {"id": "work", "started_at": "now", "comes_back": False, "ports": [8080]}}

@@ -106,13 +106,15 @@ class Daemon:
         found = {}
         with contextlib.suppress(DockerFailure):
             for entry in self._socket.get("/containers/json"):
-                one = self._socket.get(f"/containers/{entry['Id']}/json")
-                found[one["Name"].lstrip("/")] = {
-                    "id": one["Id"],
-                    "started_at": one["State"]["StartedAt"],
-                    "comes_back": one["HostConfig"]["RestartPolicy"]["Name"] not in ("", "no"),
-                    "ports": sorted({int(port["PublicPort"]) for port in entry["Ports"] if "PublicPort" in port}),
-                }
+                # One that has ended in between hides none of the others.
+                with contextlib.suppress(DockerFailure):
+                    one = self._socket.get(f"/containers/{entry['Id']}/json")
+                    found[one["Name"].lstrip("/")] = {
+                        "id": one["Id"],
+                        "started_at": one["State"]["StartedAt"],
+                        "comes_back": one["HostConfig"]["RestartPolicy"]["Name"] not in ("", "no"),
+                        "ports": sorted({int(port["PublicPort"]) for port in entry["Ports"] if "PublicPort" in port}),
+                    }
         return found
 
     def fate(self, before: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
